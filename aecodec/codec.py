@@ -1,0 +1,221 @@
+"""Codec: pictures to .aec bytes and back. The pipeline, in the order of the format."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from aecodec import entropy, weights
+from aecodec.container import MAX_PIXELS, MAX_SIDE, STRIDE, Box, Header, SectionKind, pack, read_header, unpack
+from aecodec.errors import FormatError, InputError
+from aecodec.image import Metadata, Picture, Pixels, from_picture, pad, to_picture
+from aecodec.model import ANALYSIS_HALO, SYNTHESIS_HALO, Y_STRIDE, Autoencoder, ModelConfig, anchor_weights
+from aecodec.prior import ANCHORS, SKIPPED_SCALES, Z_LIMIT, anchor_position, quality_level
+
+DEFAULT_QUALITY = 60.0
+_BLOCKS = dict(zip(Metadata._fields, (SectionKind.ICC, SectionKind.EXIF, SectionKind.XMP), strict=True))
+
+
+class Codec:
+    """One model on one device. Reusable and safe to share between threads: nothing changes after construction.
+
+    Networks see a picture tile by tile, each with a halo as wide as they can look, so that memory follows the tile and
+    the result equals that of the whole picture.
+    """
+
+    def __init__(self, model: weights.Weights, device: torch.device, *, entropy_coder: str = "native") -> None:
+        if entropy_coder not in ("native", "compressai"):
+            raise InputError(f"entropy_coder must be native or compressai, got {entropy_coder}")
+        self.weights = model
+        self.prior = model.prior
+        self.tables = model.tables
+        self.entropy_coder = entropy_coder
+        self.network = Autoencoder(ModelConfig.from_dict(model.config))
+        parameters = {name: torch.from_numpy(array).float() for name, array in model.network.items()}
+        self.network.load_state_dict(parameters)
+        self.network.to(device).eval().requires_grad_(requires_grad=False)
+
+    @classmethod
+    def load(cls, model: str | Path | None = None, device: str = "auto", *, entropy_coder: str = "native") -> Codec:
+        """A codec with shipped weights (by name; default "m") or those of a .safetensors file.
+
+        device is "auto" (CUDA where there is one), "cpu" or "cuda". entropy_coder="compressai" writes the same bytes
+        through CompressAI's coder, for reference. Raises InputError for weights or a device that cannot be used.
+        """
+        return cls(weights.load(model), pick_device(device), entropy_coder=entropy_coder)
+
+    @classmethod
+    def load_for(cls, data: bytes, device: str = "auto") -> Codec:
+        """A codec with the shipped weights that a file needs. Raises as read_header, or UnsupportedError."""
+        return cls(weights.load_for(read_header(data).model_id), pick_device(device))
+
+    def encode(
+        self, image: Image.Image | NDArray[np.uint8], *, quality: float = DEFAULT_QUALITY, tile: int = 16
+    ) -> bytes:
+        """The .aec file of a PIL image or uint8 array [H, W, 3] or [H, W], of any size up to 268 MP.
+
+        quality is 1..100, continuous, higher is better. tile is the side of independently coded tiles in units of 64
+        pixels, 1..255. Raises InputError for a picture or option that cannot be used.
+        """
+        level = quality_level(quality)
+        if not 1 <= tile <= 255:
+            raise InputError(f"tile must be 1..255, got {tile}")
+        picture = to_picture(image)
+        H, W, _ = picture.pixels.shape
+        if not 0 < H * W <= MAX_PIXELS or max(H, W) > MAX_SIDE:
+            raise InputError(f"picture of {W}x{H} is outside 1..{MAX_PIXELS} pixels or {MAX_SIDE} per side")
+        header = Header(W, H, level, self.weights.model_id, picture.gray, tile)
+        y, z_symbols = self._analyze(pad(picture.pixels, STRIDE), header)
+        y_symbols = self._quantize(y, z_symbols, header)
+        tiles = [self._encode_tile(z_symbols, y_symbols, box, level) for box in header.tiles()]
+        blocks = zip(_BLOCKS.values(), picture.metadata, strict=True)
+        return pack(header, {kind: block for kind, block in blocks if block is not None}, tiles)
+
+    def decode(self, data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+        """The picture of a .aec file: mode RGB, or L if it was gray; ICC, EXIF and XMP are in its info.
+
+        Raises FormatError for damaged data, UnsupportedError if the file needs other weights or a newer aecodec.
+        """
+        container = unpack(data, max_pixels=max_pixels)
+        header = container.header
+        if header.model_id != self.weights.model_id:
+            raise weights.missing(header.model_id, self.weights)
+        z_symbols, y_symbols = self._parse(container.tiles, header)
+        pixels = self._synthesize(y_symbols, z_symbols, header)
+        metadata = Metadata(**{name: container.metadata.get(kind) for name, kind in _BLOCKS.items()})
+        return from_picture(Picture(pixels[: header.height, : header.width], header.gray, metadata))
+
+    def decode_symbols(self, data: bytes) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
+        """The coded integers of a file: z_symbols [N, H/64, W/64] and y_symbols [M, H/16, W/16]. No network runs."""
+        container = unpack(data)
+        if container.header.model_id != self.weights.model_id:
+            raise weights.missing(container.header.model_id, self.weights)
+        return self._parse(container.tiles, container.header)
+
+    def _analyze(self, pixels: Pixels, header: Header) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+        """y [M, H/16, W/16] and z_symbols [N, H/64, W/64] of the padded picture."""
+        y = np.empty(self._y_shape(header), np.float32)
+        z_symbols = np.empty(self._z_shape(header), np.int8)
+        gains = self._anchor_weights(header.level)
+        for box in header.tiles():
+            region = box.grown(ANALYSIS_HALO, header.padded)
+            core = box.relative_to(region)
+            x = self._tensor(pixels[region.cells(1)].transpose(2, 0, 1)) / 255
+            with torch.inference_mode():
+                y_tile = self.network.analyze(x, gains)
+                z_tile = self.network.hyper_analyze(y_tile, gains).round().clamp(-Z_LIMIT, Z_LIMIT)
+            y[:, *box.cells(Y_STRIDE)] = _array(y_tile)[:, *core.cells(Y_STRIDE)]
+            z_symbols[:, *box.cells(STRIDE)] = _array(z_tile)[:, *core.cells(STRIDE)]
+        return y, z_symbols
+
+    def _quantize(self, y: NDArray[np.float32], z_symbols: NDArray[np.int8], header: Header) -> NDArray[np.int16]:
+        """y_symbols [M, H/16, W/16]: y in units of its step, less the predicted mean."""
+        y_symbols = np.empty(y.shape, np.int16)
+        for box in header.tiles():
+            region = box.grown(SYNTHESIS_HALO, header.padded)
+            core = box.relative_to(region)
+            z_tile = z_symbols[:, *region.cells(STRIDE)]
+            coded = self._tensor(self.prior.table_index(z_tile, header.level) >= SKIPPED_SCALES)
+            y_tile = self._tensor(y[:, *region.cells(Y_STRIDE)])
+
+            def code(mean: Tensor, step: Tensor, y_tile: Tensor = y_tile, coded: Tensor = coded) -> Tensor:
+                return (y_tile / step - mean).round().clamp(-32768, 32767) * coded
+
+            with torch.inference_mode():
+                latents = self.network.predict(self._tensor(z_tile), self._anchor_weights(header.level), code)
+            y_symbols[:, *box.cells(Y_STRIDE)] = _array(latents.symbols)[:, *core.cells(Y_STRIDE)]
+        return y_symbols
+
+    def _encode_tile(self, z_symbols: NDArray[np.int8], y_symbols: NDArray[np.int16], box: Box, level: int) -> bytes:
+        z_tile = z_symbols[:, *box.cells(STRIDE)]
+        y_index = self.prior.table_index(z_tile, level)
+        coded = y_index >= SKIPPED_SCALES
+        symbols = np.concatenate((z_tile.ravel().astype(np.int16), y_symbols[:, *box.cells(Y_STRIDE)][coded]))
+        indexes = np.concatenate((self.prior.channel_index(z_tile[0].size, level), self._y_tables(y_index[coded])))
+        if self.entropy_coder == "compressai":
+            from aecodec import reference
+
+            return reference.encode_symbols(symbols, indexes, self.tables)
+        return entropy.encode_symbols(symbols, indexes, self.tables)
+
+    def _parse(self, tiles: list[bytes], header: Header) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
+        """z_symbols and y_symbols of the picture, from integers alone."""
+        y_symbols = np.empty(self._y_shape(header), np.int16)
+        z_symbols = np.empty(self._z_shape(header), np.int8)
+        for box, stream in zip(header.tiles(), tiles, strict=True):
+            reader = entropy.SymbolReader(stream, self.tables)
+            z_tile = z_symbols[:, *box.cells(STRIDE)]
+            z_parsed = reader.read(self.prior.channel_index(z_tile[0].size, header.level))
+            if z_parsed.min() < -Z_LIMIT or z_parsed.max() > Z_LIMIT:
+                raise FormatError(f"z symbol is outside -{Z_LIMIT}..{Z_LIMIT}")
+            z_tile[:] = z_parsed.reshape(z_tile.shape)
+            y_index = self.prior.table_index(z_tile, header.level)
+            coded = y_index >= SKIPPED_SCALES
+            y_tile = np.zeros(y_index.shape, np.int16)
+            y_tile[coded] = reader.read(self._y_tables(y_index[coded]))
+            reader.finish()
+            y_symbols[:, *box.cells(Y_STRIDE)] = y_tile
+        return z_symbols, y_symbols
+
+    def _synthesize(self, y_symbols: NDArray[np.int16], z_symbols: NDArray[np.int8], header: Header) -> Pixels:
+        """Pixels uint8 [H, W, 3] of the padded picture."""
+        pixels = np.empty((header.padded.bottom, header.padded.right, 3), np.uint8)
+        gains = self._anchor_weights(header.level)
+        for box in header.tiles():
+            region = box.grown(SYNTHESIS_HALO, header.padded)
+            rows, columns = box.relative_to(region).cells(Y_STRIDE)
+            symbols = self._tensor(y_symbols[:, *region.cells(Y_STRIDE)])
+            with torch.inference_mode():
+                z_hat = self._tensor(z_symbols[:, *region.cells(STRIDE)])
+                y_hat = self.network.dequantize(symbols, z_hat, gains)
+                latent, body = self.network.g_s.features(y_hat, gains)
+                x_hat = self.network.g_s.render(latent[:, :, rows, columns], body[:, :, rows, columns])
+                levels = (x_hat * 255).round_().clamp_(0, 255).byte()
+            pixels[box.cells(1)] = levels[0].permute(1, 2, 0).cpu().numpy()
+        return pixels
+
+    def _y_shape(self, header: Header) -> tuple[int, int, int]:
+        return self.prior.M, header.padded.bottom // Y_STRIDE, header.padded.right // Y_STRIDE
+
+    def _z_shape(self, header: Header) -> tuple[int, int, int]:
+        return self.prior.N, header.padded.bottom // STRIDE, header.padded.right // STRIDE
+
+    def _y_tables(self, y_index: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        """Tables of y stand behind the sets of z."""
+        return y_index.astype(np.uint16) + np.uint16(ANCHORS * self.prior.N)
+
+    def _tensor(self, array: NDArray[np.generic]) -> Tensor:
+        """[C, H, W] as [1, C, H, W] in the type and on the device of the network."""
+        like = next(self.network.parameters())
+        return torch.from_numpy(np.ascontiguousarray(array))[None].to(like.device, like.dtype)
+
+    def _anchor_weights(self, level: int) -> Tensor:
+        like = next(self.network.parameters())
+        return anchor_weights(torch.tensor([anchor_position(level)], dtype=like.dtype, device=like.device))
+
+
+def _array(tensor: Tensor) -> NDArray[np.generic]:
+    array: NDArray[np.generic] = tensor[0].cpu().numpy()
+    return array
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name: auto (CUDA where there is one), cpu or cuda. Raises InputError if it is not there."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device must be auto, cpu or cuda, got {name}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("no CUDA device is available")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+@cache
+def shared_codec(model_id: int | None = None) -> Codec:
+    """The codec behind aecodec.encode and aecodec.decode: a shipped model, loaded once per process."""
+    model = weights.load() if model_id is None else weights.load_for(model_id)
+    return Codec(model, pick_device("auto"))

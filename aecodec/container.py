@@ -1,0 +1,191 @@
+"""The .aec file: header, metadata sections, tile sections (normative text: docs/format.md). Bytes only.
+
+Everything read here is hostile until it is checked: magic, version, checksum, ranges and lengths come before any
+allocation that depends on them.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+from aecodec.errors import FormatError, TruncatedError, UnsupportedError
+
+MAGIC = b"\xaeaec"
+FORMAT_VERSION = 1
+MAX_SIDE = 65_535  # pixels; the fields are u16
+MAX_PIXELS = 1 << 28  # default cap for encoding and decoding alike, 268 MP
+STRIDE = 64  # tiles are multiples of it, pixels
+
+_HEADER = struct.Struct("<4sBBHHHIB")  # magic, version, flags, level, width, height, model_id, tile
+_CRC = struct.Struct("<I")
+_SECTION = struct.Struct("<BII")  # kind, payload length, CRC-32 of the payload
+_GRAY = 0x01  # flag: decode to one channel
+_ANCILLARY = 0x80  # bit of a section kind: a decoder that does not know it may skip it
+HEADER_SIZE = _HEADER.size + _CRC.size
+MIN_TILE_SIZE = _SECTION.size + 8  # a stream is at least the state of the coder
+
+
+class SectionKind(IntEnum):
+    TILE = 0x01
+    ICC = 0x81
+    EXIF = 0x82
+    XMP = 0x83
+
+
+class Box(NamedTuple):
+    """Rectangle in pixels: left and top inside, right and bottom just outside."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def grown(self, halo: int, bounds: Box) -> Box:
+        """This box with a halo, cut to bounds."""
+        return Box(
+            max(self.left - halo, bounds.left),
+            max(self.top - halo, bounds.top),
+            min(self.right + halo, bounds.right),
+            min(self.bottom + halo, bounds.bottom),
+        )
+
+    def relative_to(self, outer: Box) -> Box:
+        return Box(self.left - outer.left, self.top - outer.top, self.right - outer.left, self.bottom - outer.top)
+
+    def cells(self, stride: int) -> tuple[slice, slice]:
+        """Rows and columns of a grid with one cell per stride x stride pixels."""
+        return (
+            slice(self.top // stride, -(-self.bottom // stride)),
+            slice(self.left // stride, -(-self.right // stride)),
+        )
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the fixed part of a file says."""
+
+    width: int  # pixels, 1..MAX_SIDE
+    height: int  # pixels, 1..MAX_SIDE
+    level: int  # quality in hundredths, 100..10000
+    model_id: int  # first 4 bytes of the SHA-256 of the weights, little-endian
+    gray: bool = False
+    tile: int = 16  # side of a tile in units of STRIDE pixels, 1..255
+
+    @property
+    def quality(self) -> float:
+        """1..100"""
+        return self.level / 100
+
+    @property
+    def padded(self) -> Box:
+        """The picture with its sides rounded up to STRIDE."""
+        return Box(0, 0, -(-self.width // STRIDE) * STRIDE, -(-self.height // STRIDE) * STRIDE)
+
+    def tiles(self) -> list[Box]:
+        """Tiles of the padded picture in file order: rows from the top, each from the left."""
+        side, bounds = self.tile * STRIDE, self.padded
+        return [
+            Box(left, top, min(left + side, bounds.right), min(top + side, bounds.bottom))
+            for top in range(0, bounds.bottom, side)
+            for left in range(0, bounds.right, side)
+        ]
+
+
+class Container(NamedTuple):
+    """A file taken apart; every checksum holds."""
+
+    header: Header
+    metadata: dict[SectionKind, bytes]
+    tiles: list[bytes]  # one stream per tile, in the order of header.tiles()
+
+
+def pack(header: Header, metadata: Mapping[SectionKind, bytes], tiles: Sequence[bytes]) -> bytes:
+    """The whole file."""
+    flags = _GRAY if header.gray else 0
+    fixed = _HEADER.pack(
+        MAGIC, FORMAT_VERSION, flags, header.level, header.width, header.height, header.model_id, header.tile
+    )
+    sections = [*metadata.items(), *((SectionKind.TILE, tile) for tile in tiles)]
+    parts = [fixed, _CRC.pack(zlib.crc32(fixed))]
+    for kind, payload in sections:
+        parts += [_SECTION.pack(kind, len(payload), zlib.crc32(payload)), payload]
+    return b"".join(parts)
+
+
+def read_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
+    """The header of a file, of which the first HEADER_SIZE bytes are enough.
+
+    Raises FormatError (TruncatedError) for bytes that are no sound header or exceed max_pixels, UnsupportedError for a
+    newer format.
+    """
+    if not MAGIC.startswith(data[: len(MAGIC)]):
+        raise FormatError(f"not an .aec file: starts with {data[: len(MAGIC)].hex(' ')}, not {MAGIC.hex(' ')}")
+    if len(data) > len(MAGIC) and data[len(MAGIC)] != FORMAT_VERSION:
+        raise UnsupportedError(f"format version {data[len(MAGIC)]}, this aecodec reads version {FORMAT_VERSION}")
+    if len(data) < HEADER_SIZE:
+        raise TruncatedError(f"header needs {HEADER_SIZE} bytes, got {len(data)}")
+    _, _, flags, level, width, height, model_id, tile = _HEADER.unpack_from(data)
+    _check_crc("header", data[: _HEADER.size], _CRC.unpack_from(data, _HEADER.size)[0])
+    if flags & ~_GRAY:
+        raise UnsupportedError(f"header flags {flags:#04x}, this aecodec knows {_GRAY:#04x}")
+    if not 0 < width * height <= max_pixels:
+        raise FormatError(f"picture of {width}x{height} is outside 1..{max_pixels} pixels")
+    if not 100 <= level <= 10_000:
+        raise FormatError(f"quality level {level} is outside 100..10000")
+    if tile == 0:
+        raise FormatError("tile side is 0")
+    return Header(width, height, level, model_id, bool(flags & _GRAY), tile)
+
+
+def unpack(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Container:
+    """Take a whole file apart and check everything but the streams. Raises as read_header does."""
+    header = read_header(data, max_pixels=max_pixels)
+    tile_count = -(-header.padded.right // (header.tile * STRIDE)) * -(-header.padded.bottom // (header.tile * STRIDE))
+    if len(data) < HEADER_SIZE + tile_count * MIN_TILE_SIZE:
+        raise TruncatedError(
+            f"{tile_count} tiles need at least {HEADER_SIZE + tile_count * MIN_TILE_SIZE} bytes, got {len(data)}"
+        )
+    metadata: dict[SectionKind, bytes] = {}
+    tiles: list[bytes] = []
+    for kind, payload in _sections(data):
+        if kind == SectionKind.TILE:
+            tiles.append(payload)
+        elif not kind & _ANCILLARY:
+            raise UnsupportedError(f"unknown critical section {kind:#04x}")
+        elif tiles:
+            raise FormatError(f"section {kind:#04x} after the first tile")
+        elif kind in metadata:
+            raise FormatError(f"section {kind:#04x} appears twice")
+        elif kind in SectionKind.__members__.values():
+            metadata[SectionKind(kind)] = payload
+    if len(tiles) < tile_count:
+        raise TruncatedError(f"picture needs {tile_count} tiles, got {len(tiles)}")
+    if len(tiles) > tile_count:
+        raise FormatError(f"picture has {tile_count} tiles, got {len(tiles)}")
+    return Container(header, metadata, tiles)
+
+
+def _sections(data: bytes) -> Iterator[tuple[int, bytes]]:
+    place = HEADER_SIZE
+    while place < len(data):
+        if len(data) - place < _SECTION.size:
+            raise TruncatedError(f"section header needs {_SECTION.size} bytes, got {len(data) - place}")
+        kind, length, crc = _SECTION.unpack_from(data, place)
+        place += _SECTION.size
+        if len(data) - place < length:
+            raise TruncatedError(f"section {kind:#04x} needs {length} bytes, got {len(data) - place}")
+        payload = data[place : place + length]
+        _check_crc(f"section {kind:#04x}", payload, crc)
+        yield kind, payload
+        place += length
+
+
+def _check_crc(name: str, data: bytes, expected: int) -> None:
+    actual = zlib.crc32(data)
+    if actual != expected:
+        raise FormatError(f"{name} is damaged: CRC-32 {actual:08x}, expected {expected:08x}")

@@ -1,0 +1,30 @@
+"""What aecodec raises.
+
+CodecError                  everything below; catch this one
+├── FormatError             the bytes are not a sound .aec file
+│   └── TruncatedError      the bytes end too early
+├── UnsupportedError        a sound file that this version or these weights cannot decode
+└── InputError              the caller's picture or option cannot be used
+"""
+
+from __future__ import annotations
+
+
+class CodecError(Exception):
+    """Base of all errors of aecodec; the message is one line."""
+
+
+class FormatError(CodecError):
+    """The data is not a well-formed .aec file."""
+
+
+class TruncatedError(FormatError):
+    """The data ends before the length that it announces."""
+
+
+class UnsupportedError(CodecError):
+    """The file needs a newer format version, an unknown critical section or other weights."""
+
+
+class InputError(CodecError, ValueError):
+    """A picture, option or weights file given by the caller cannot be used."""

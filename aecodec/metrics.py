@@ -1,0 +1,101 @@
+"""Quality and rate of reconstructions: psnr, ms_ssim, bpp and bd_rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
+from scipy.ndimage import correlate1d
+
+from aecodec.errors import InputError
+
+_MS_SSIM_WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])  # Wang et al. 2003, section 3.2
+_C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # Wang et al. 2004, section III
+_WINDOW = np.exp(-((np.arange(11) - 5.0) ** 2) / (2 * 1.5**2))
+_WINDOW /= _WINDOW.sum()
+
+
+def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """Peak signal-to-noise ratio in dB of two uint8 pictures of one shape, over all channels; inf where equal."""
+    _check_pair(a, b)
+    mse = float(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2))
+    return float("inf") if mse == 0 else 10 * float(np.log10(255**2 / mse))
+
+
+def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """Multi-scale structural similarity (Wang et al. 2003) of two uint8 pictures [H, W] or [H, W, C]: at most 1.
+
+    Mean over channels. Both sides must be above 160 pixels, since the coarsest of the 5 scales needs its window.
+    """
+    _check_pair(a, b)
+    if min(a.shape[:2]) <= 160:
+        raise InputError(f"ms_ssim needs sides above 160 pixels, got {a.shape[1]}x{a.shape[0]}")
+    x, y = (np.atleast_3d(image).astype(np.float64) for image in (a, b))
+    result = np.ones(x.shape[2])
+    last = len(_MS_SSIM_WEIGHTS) - 1
+    for scale, weight in enumerate(_MS_SSIM_WEIGHTS):
+        luminance, contrast = _ssim_terms(x, y)
+        term = luminance * contrast if scale == last else contrast
+        result *= np.maximum(term.mean((0, 1)), 0) ** weight
+        x, y = _halve(x), _halve(y)
+    return float(result.mean())
+
+
+def ms_ssim_db(value: float) -> float:
+    """MS-SSIM as -10 log10(1 - value) in dB, the scale on which differences near 1 can be seen."""
+    return float("inf") if value >= 1 else -10 * float(np.log10(1 - value))
+
+
+def bpp(size_bytes: int, width: int, height: int) -> float:
+    """Bits per pixel of a whole file."""
+    return 8 * size_bytes / (width * height)
+
+
+def bd_rate(
+    anchor_bpp: Sequence[float], anchor_psnr: Sequence[float], test_bpp: Sequence[float], test_psnr: Sequence[float]
+) -> float:
+    """Bjontegaard delta rate in percent: mean rate difference at equal quality; negative means fewer bits than anchor.
+
+    Mean of log-rate over the common quality range, each curve interpolated by pchip (Bjontegaard 2001; pchip as in
+    the JVT common test conditions). Raises InputError where the curves share no quality range.
+    """
+    curves = []
+    for rate, quality in ((anchor_bpp, anchor_psnr), (test_bpp, test_psnr)):
+        order = np.argsort(quality)
+        curves.append((np.asarray(quality, np.float64)[order], np.log(np.asarray(rate, np.float64)[order])))
+    low = max(quality[0] for quality, _ in curves)
+    high = min(quality[-1] for quality, _ in curves)
+    if not low < high:
+        raise InputError(f"the curves share no quality range: {low:.2f} dB is not below {high:.2f} dB")
+    anchor, test = (float(PchipInterpolator(q, r).integrate(low, high)) / (high - low) for q, r in curves)
+    return 100 * float(np.expm1(test - anchor))
+
+
+def _check_pair(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> None:
+    if a.shape != b.shape:
+        raise InputError(f"pictures differ in shape: {a.shape} and {b.shape}")
+    if a.dtype != np.uint8 or b.dtype != np.uint8:
+        raise InputError(f"pictures must be uint8, got {a.dtype} and {b.dtype}")
+
+
+def _ssim_terms(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def blur(image: NDArray[np.float64]) -> NDArray[np.float64]:
+        for axis in (0, 1):
+            image = correlate1d(image, _WINDOW, axis=axis)
+        return image[5:-5, 5:-5]  # positions where the window fits
+
+    mean_x, mean_y = blur(x), blur(y)
+    variances = blur(x * x) - mean_x**2 + blur(y * y) - mean_y**2
+    covariance = blur(x * y) - mean_x * mean_y
+    luminance = (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
+    return luminance, (2 * covariance + _C2) / (variances + _C2)
+
+
+def _halve(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of 2x2 blocks; an odd side is padded with zeros, as the published PyTorch implementations do."""
+    padded = np.pad(x, ((x.shape[0] % 2, 0), (x.shape[1] % 2, 0), (0, 0)))
+    H, W, C = padded.shape
+    halved: NDArray[np.float64] = padded.reshape(H // 2, 2, W // 2, 2, C).mean((1, 3))
+    return halved

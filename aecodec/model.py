@@ -1,0 +1,316 @@
+"""The networks: analysis g_a, synthesis g_s, hyper analysis h_a, hyper synthesis h_s, two-step prediction of means.
+
+The topology follows PULSE (arXiv 2609.18602); hyper prior and noisy-rounding training follow Balle et al. 2018, the
+two-step checkerboard context He et al. 2021. Only floats live here: which table a symbol is coded with is decided by
+prior.table_index from integers alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aecodec.prior import ANCHORS
+
+STRIDE = 64  # one z position covers STRIDE x STRIDE pixels
+Y_STRIDE = 16
+SCALE_MIN, SCALE_MAX = 0.11, 256.0  # ends of the table of scales, log-spaced
+# How far one output can see, in pixels, rounded up to STRIDE (derived in docs/architecture.md): halos of tiles.
+ANALYSIS_HALO = 192  # pixels around a tile of y and z
+SYNTHESIS_HALO = 128  # latents around a tile of pixels
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Widths and depths of one model; sizes are configs of one class."""
+
+    N: int = 96  # channels of z
+    M: int = 192  # channels of y
+    analysis_widths: tuple[int, int] = (64, 160)  # at 1/8 and 1/16
+    analysis_depths: tuple[int, int] = (2, 2)
+    context: int = 128  # width of the two mean predictors
+    body: int = 144  # width of g_s at 1/16
+    body_hidden: int = 272
+    render: int = 48  # width of g_s at 1/4
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> ModelConfig:
+        """The config that a weights file stores as JSON, where tuples are lists."""
+        typed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+        return cls(**typed)
+
+
+CONFIGS = {
+    "m": ModelConfig(),
+    "tiny": ModelConfig(
+        N=16, M=32, analysis_widths=(16, 32), analysis_depths=(1, 1), context=32, body=32, body_hidden=32, render=8
+    ),  # for tests
+}
+
+
+class Latents(NamedTuple):
+    """What the two-step prediction yields for y, each [B, M, H/16, W/16]."""
+
+    symbols: Tensor
+    mean: Tensor  # in units of step
+    step: Tensor  # quantization step, >= 0.5
+
+    @property
+    def y_hat(self) -> Tensor:
+        return (self.symbols + self.mean) * self.step
+
+
+class InwardClamp(torch.autograd.Function):
+    """clamp whose gradient passes inside the bounds, and at a bound only when it leads back inside.
+
+    Plain clamps get stuck and straight-through clamps drift; both made long runs diverge.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.bounds = low, high
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        (grad,) = grads
+        low, high = ctx.bounds
+        blocked = ((x < low) & (grad > 0)) | ((x > high) & (grad < 0))
+        return grad.masked_fill(blocked, 0.0), None, None
+
+
+def inward_clamp(x: Tensor, low: float, high: float) -> Tensor:
+    clamped: Tensor = InwardClamp.apply(x, low, high)  # type: ignore[no-untyped-call] # torch leaves it untyped
+    return clamped
+
+
+def act(x: Tensor) -> Tensor:
+    return x * (0.3 * x + 0.5).clamp(0.0, 1.0)
+
+
+class Pointwise(nn.Module):
+    """1x1 convolution with a two-dimensional weight [C_out, C_in / groups] (what matrix optimizers want)."""
+
+    def __init__(self, C_in: int, C_out: int, groups: int = 1) -> None:
+        super().__init__()
+        self.groups = groups
+        fan_in = C_in // groups
+        self.weight = nn.Parameter(torch.empty(C_out, fan_in).uniform_(-1, 1) / fan_in**0.5)
+        self.bias = nn.Parameter(torch.zeros(C_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight[:, :, None, None], self.bias, groups=self.groups)
+
+
+class DepthConvBlock(nn.Module):
+    """Two residual branches: one mixes space, one mixes channels."""
+
+    def __init__(self, C: int, hidden: int | None = None, groups: int = 1) -> None:
+        super().__init__()
+        hidden = hidden or 2 * C
+        self.enter = Pointwise(C, C, groups)
+        self.spatial = nn.Conv2d(C, C, 3, padding=1, groups=C)
+        self.leave = Pointwise(C, C, groups)
+        self.expand = Pointwise(C, hidden, groups)
+        self.reduce = Pointwise(hidden, C, groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.leave(act(self.spatial(self.enter(x))))
+        return x + self.reduce(act(self.expand(x)))
+
+
+class Gain(nn.Module):
+    """Per-channel factor for each anchor, interpolated in the logarithm."""
+
+    def __init__(self, C: int, initial: Tensor | None = None) -> None:
+        super().__init__()
+        log_gain = torch.zeros(ANCHORS, C) if initial is None else initial[:, None].expand(ANCHORS, C).clone()
+        self.log_gain = nn.Parameter(log_gain)
+
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        return x * (weights @ self.log_gain).exp()[:, :, None, None]
+
+
+def anchor_weights(position: Tensor) -> Tensor:
+    """Interpolation weights [B, ANCHORS] of positions [B] on the anchor axis 0..ANCHORS-1."""
+    anchors = torch.arange(ANCHORS, dtype=position.dtype, device=position.device)
+    return (1 - (position[:, None] - anchors).abs()).clamp(min=0)
+
+
+def anchor_lmbda() -> Tensor:
+    """The trained lambdas [ANCHORS] on 255^2 * MSE, from 0.0018 to 0.18 (log-spaced)."""
+    return 0.0018 * 100 ** (torch.arange(ANCHORS) / (ANCHORS - 1))
+
+
+class Analysis(nn.Module):
+    """g_a: x [B, 3, H, W] -> y [B, M, H/16, W/16], scaled by the gain of y."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        fine, coarse = config.analysis_widths
+        self.enter = Pointwise(3 * 64, fine)
+        self.fine = nn.Sequential(*(DepthConvBlock(fine) for _ in range(config.analysis_depths[0])))
+        self.fine_gain = Gain(fine)
+        self.down = Pointwise(4 * fine, coarse)
+        self.coarse = nn.Sequential(*(DepthConvBlock(coarse) for _ in range(config.analysis_depths[1])))
+        self.leave = Pointwise(coarse, config.M)
+        self.y_gain = Gain(config.M, _log_y_gain())
+
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        x = self.fine(self.enter(F.pixel_unshuffle(x - 0.5, 8)))
+        x = self.down(F.pixel_unshuffle(self.fine_gain(x, weights), 2))
+        return self.y_gain(self.leave(self.coarse(x)), weights)
+
+
+class HyperAnalysis(nn.Module):
+    """h_a: y -> z [B, N, H/64, W/64]."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        N = config.N
+        self.enter = Pointwise(config.M, N)
+        self.blocks = nn.ModuleList(DepthConvBlock(N) for _ in range(3))
+        self.gains = nn.ModuleList(Gain(N) for _ in range(3))
+        self.downs = nn.ModuleList(Pointwise(4 * N, N) for _ in range(2))
+
+    def forward(self, y: Tensor, weights: Tensor) -> Tensor:
+        z = self.gains[0](self.blocks[0](self.enter(y)), weights)
+        for down, block, gain in zip(self.downs, self.blocks[1:], self.gains[1:], strict=True):
+            z = gain(block(down(F.pixel_unshuffle(z, 2))), weights)
+        return z
+
+
+class HyperSynthesis(nn.Module):
+    """h_s: z_hat -> features [B, M, H/16, W/16] that both mean predictors read."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        N = config.N
+        self.ups = nn.ModuleList(Pointwise(N, 4 * N, groups=4) for _ in range(2))
+        self.blocks = nn.ModuleList(DepthConvBlock(N, groups=4) for _ in range(2))
+        self.leave = Pointwise(N, config.M)
+        self.gain = Gain(config.M)
+
+    def forward(self, z_hat: Tensor, weights: Tensor) -> Tensor:
+        features = z_hat
+        for up, block in zip(self.ups, self.blocks, strict=True):
+            features = block(F.pixel_shuffle(up(features), 2))
+        return self.gain(self.leave(features), weights)
+
+
+class MeanPredictor(nn.Module):
+    def __init__(self, C_in: int, C: int, C_out: int) -> None:
+        super().__init__()
+        self.enter = Pointwise(C_in, C)
+        self.block = DepthConvBlock(C, groups=4)
+        self.leave = Pointwise(C, C_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean: Tensor = self.leave(self.block(self.enter(x)))
+        return mean
+
+
+class Synthesis(nn.Module):
+    """g_s: y_hat -> x_hat [B, 3, H, W]: a body at 1/16 conditions a point-wise renderer at 1/4."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        C = config.render
+        self.y_gain = Gain(config.M, -_log_y_gain())
+        self.enter = Pointwise(config.M, config.body)
+        self.blocks = nn.ModuleList(DepthConvBlock(config.body, config.body_hidden) for _ in range(2))
+        self.gains = nn.ModuleList(Gain(config.body) for _ in range(2))
+        self.latent = Pointwise(config.M, 16 * C)
+        self.condition = Pointwise(config.body, 16 * C)
+        self.modulate = Pointwise(C, 3 * C)
+        self.expand = Pointwise(C, C)
+        self.reduce = Pointwise(C, C)
+        self.leave = Pointwise(C, 3 * 16)
+
+    def forward(self, y_hat: Tensor, weights: Tensor) -> Tensor:
+        return self.render(*self.features(y_hat, weights))
+
+    def features(self, y_hat: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """The gained latent and the body's output, both at 1/16: all of g_s that looks beyond one position."""
+        y_hat = self.y_gain(y_hat, weights)
+        body = self.enter(y_hat)
+        for block, gain in zip(self.blocks, self.gains, strict=True):
+            body = gain(block(body), weights)
+        return y_hat, body
+
+    def render(self, latent: Tensor, body: Tensor) -> Tensor:
+        """Features at 1/16 to pixels; every 16x16 block of pixels depends on its own position alone."""
+        x = F.pixel_shuffle(self.latent(latent), 4)
+        condition = F.silu(F.pixel_shuffle(self.condition(body), 4))
+        shift, scale, gate = self.modulate(condition).chunk(3, dim=1)
+        x = x + gate * self.reduce(act(self.expand(x * (1 + scale) + shift)))
+        return F.pixel_shuffle(self.leave(x), 4) + 0.5
+
+
+class Autoencoder(nn.Module):
+    """The whole model. `weights` [B, ANCHORS] everywhere is anchor_weights(position of the quality)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.g_a = Analysis(config)
+        self.h_a = HyperAnalysis(config)
+        self.h_s = HyperSynthesis(config)
+        self.mean0 = MeanPredictor(config.M, config.context, 2 * config.M)
+        self.mean1 = MeanPredictor(2 * config.M, config.context, config.M)
+        self.g_s = Synthesis(config)
+
+    def analyze(self, x: Tensor, weights: Tensor) -> Tensor:
+        y: Tensor = self.g_a(x, weights)
+        return y
+
+    def hyper_analyze(self, y: Tensor, weights: Tensor) -> Tensor:
+        z: Tensor = self.h_a(y, weights)
+        return z
+
+    def predict(self, z_hat: Tensor, weights: Tensor, code: Callable[[Tensor, Tensor], Tensor]) -> Latents:
+        """Means and steps of y in two checkerboard steps.
+
+        code(mean, step) returns the symbols given a mean: the encoder rounds y / step - mean, the decoder returns
+        what it parsed. The first step fixes one half of the positions, the second sees them.
+        """
+        features = self.h_s(z_hat, weights)
+        step, mean0 = self.mean0(features).chunk(2, dim=1)
+        step = inward_clamp(1 + step, 0.5, 64.0)
+        first = _checkerboard(mean0)
+        y_hat0 = first * (code(mean0, step) + mean0) * step
+        mean1 = self.mean1(torch.cat((y_hat0, features), dim=1))
+        mean = torch.lerp(mean1, mean0, first)
+        return Latents(code(mean, step), mean, step)
+
+    def dequantize(self, y_symbols: Tensor, z_hat: Tensor, weights: Tensor) -> Tensor:
+        """y_hat of parsed symbols."""
+
+        def parsed(_mean: Tensor, _step: Tensor) -> Tensor:
+            return y_symbols
+
+        return self.predict(z_hat, weights, parsed).y_hat
+
+    def synthesize(self, y_hat: Tensor, weights: Tensor) -> Tensor:
+        x_hat: Tensor = self.g_s(y_hat, weights)
+        return x_hat
+
+
+def _checkerboard(y: Tensor) -> Tensor:
+    """1 where the first step codes: even positions of the first half of the channels, odd ones of the second."""
+    _, M, H, W = y.shape
+    parity = (torch.arange(H, device=y.device)[:, None] + torch.arange(W, device=y.device)) % 2
+    second_half = torch.arange(M, device=y.device)[:, None, None] >= M // 2
+    return (parity == second_half).to(y.dtype)[None].expand_as(y)
+
+
+def _log_y_gain() -> Tensor:
+    """Start of the gains of y: proportional to sqrt(lambda), as high-rate theory has it."""
+    return 0.5 * (anchor_lmbda() / 0.018).log() + 2.5

@@ -1,0 +1,97 @@
+"""Pictures for training: folders or tar shards to one resident uint8 tensor, and random crops from it."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from aecodec.errors import InputError
+
+SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+SIDE = 512  # pixels of a resident square
+
+
+def list_pictures(sources: Sequence[Path]) -> list[tuple[Path, str]]:
+    """(source, member) of every picture in folders (searched recursively), tar shards and single files."""
+    found: list[tuple[Path, str]] = []
+    for source in sources:
+        if source.is_dir():
+            names = sorted(str(path.relative_to(source)) for path in source.rglob("*"))
+        elif source.suffix == ".tar":
+            with tarfile.open(source) as shard:
+                names = sorted(shard.getnames())
+        else:
+            names = [""]
+        found += [(source, name) for name in names if Path(name or source).suffix.lower() in SUFFIXES]
+    if not found:
+        raise InputError(f"no pictures in {', '.join(map(str, sources))}")
+    return found
+
+
+def load_squares(sources: Sequence[Path], *, quiet: bool = False) -> Tensor:
+    """All pictures of `sources` as uint8 [n, 3, SIDE, SIDE] in memory (0.8 MB each).
+
+    A larger picture gives as many squares as fit side by side; a smaller one is mirrored at its edges.
+    """
+    pictures = list_pictures(sources)
+    with ThreadPoolExecutor() as pool:
+        squares = pool.map(_squares, _read(pictures))
+        bar = tqdm(squares, total=len(pictures), desc="loading pictures", unit="", disable=quiet)
+        arrays = [square for group in bar for square in group]
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
+
+
+def random_crops(squares: Tensor, batch: int, patch: int) -> Tensor:
+    """[batch, 3, patch, patch] in 0..1: random squares, places, flips and one downscaling by 1..SIDE/patch (at most 2).
+
+    Drawn from torch's generator of the CPU, gathered on the device of `squares`. Downscaling takes away the coding
+    noise of the source pictures and varies the scale.
+    """
+    side = int(patch * (1 + (min(2.0, SIDE / patch) - 1) * torch.rand(()).item()))
+    picture = torch.randint(len(squares), (batch,))
+    corners = torch.randint(SIDE - side + 1, (2, batch, 1))
+    steps = torch.arange(side)
+    rows, columns = (corners[0] + steps), (corners[1] + steps)
+    flip = torch.rand(batch, 1) < 0.5
+    columns = torch.where(flip, columns.flip(1), columns)
+    picture, rows, columns = (index.to(squares.device) for index in (picture, rows, columns))
+    crops = squares[picture[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # [B, side, side, 3]
+    x = crops.permute(0, 3, 1, 2).float() / 255
+    return x if side == patch else F.interpolate(x, (patch, patch), mode="bilinear", antialias=True)
+
+
+def _read(pictures: Sequence[tuple[Path, str]]) -> Iterator[bytes]:
+    shard_path, shard = None, None
+    for source, name in pictures:
+        if source.suffix != ".tar":
+            yield (source / name).read_bytes()
+            continue
+        if source != shard_path:
+            shard_path, shard = source, tarfile.open(source)  # noqa: SIM115 - stays open for its members
+        assert shard is not None
+        member = shard.extractfile(name)
+        if member is None:
+            raise InputError(f"{source}: {name} is not a file")
+        yield member.read()
+
+
+def _squares(data: bytes) -> list[NDArray[np.uint8]]:
+    with Image.open(io.BytesIO(data)) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    H, W, _ = pixels.shape
+    if H < SIDE or W < SIDE:
+        pixels = np.pad(pixels, ((0, max(0, SIDE - H)), (0, max(0, SIDE - W)), (0, 0)), mode="symmetric")
+        H, W, _ = pixels.shape
+    tops, lefts = range(0, H - SIDE + 1, SIDE), range(0, W - SIDE + 1, SIDE)
+    return [pixels[top : top + SIDE, left : left + SIDE] for top in tops for left in lefts]

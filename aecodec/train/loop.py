@@ -1,0 +1,288 @@
+"""The training loop: warm-up, stable, decay; checkpoints that continue the same curve; validation and logs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from pytorch_optimizer import SOAP
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import AdamW, Optimizer
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
+
+from aecodec.codec import pick_device
+from aecodec.errors import InputError
+from aecodec.model import CONFIGS, Pointwise
+from aecodec.prior import ANCHORS
+from aecodec.train.data import load_squares, random_crops
+from aecodec.train.export import restore
+from aecodec.train.objective import Outcome, RateDistortion
+from aecodec.train.validation import Validation
+
+WARM_UP = 200  # steps
+LOG_EVERY = 50  # steps
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that shapes a run; stored beside it and compared on resume."""
+
+    model: str = "m"  # key of CONFIGS
+    batch: int = 8  # per process, multiple of ANCHORS
+    patch: int = 192  # pixels, multiple of STRIDE
+    lr: float = 1e-3
+    ema: float = 0.999
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train in all: steps or minutes, exactly one of them; the last `decay` share brings lr to 0."""
+
+    steps: int | None = None
+    minutes: float | None = None
+    decay: float = 0.5
+
+    def progress(self, step: int, seconds: float) -> float:
+        """Share of the budget that is used up, 0..1."""
+        if self.steps is not None:
+            return step / self.steps
+        assert self.minutes is not None
+        return seconds / 60 / self.minutes
+
+    def lr_factor(self, step: int, progress: float) -> float:
+        decay = (1 - progress) / self.decay if self.decay > 0 else 1.0
+        return max(0.0, min(1.0, (step + 1) / WARM_UP, decay))
+
+
+class Trainer:
+    """Model, optimizers, averaged weights and counters of one run: all that a checkpoint holds."""
+
+    def __init__(self, config: TrainConfig, device: torch.device) -> None:
+        if config.batch % ANCHORS:
+            raise InputError(f"batch must be a multiple of {ANCHORS}, got {config.batch}")
+        if config.model not in CONFIGS:
+            raise InputError(f"no model '{config.model}', there are {', '.join(CONFIGS)}")
+        torch.manual_seed(config.seed)
+        self.config = config
+        self.device = device
+        self.rank = dist.get_rank() if dist.is_initialized() else 0
+        self.model = RateDistortion(CONFIGS[config.model]).to(device)
+        self.averaged = AveragedModel(self.model, multi_avg_fn=self._average)
+        self.forward: nn.Module = DistributedDataParallel(self.model) if dist.is_initialized() else self.model
+        matrices = [module.weight for module in self.model.modules() if isinstance(module, Pointwise)]
+        known = {id(weight) for weight in matrices}
+        # The quantiles of the bottleneck are no part of the loss; export finds them by bisection.
+        others = [
+            parameter
+            for name, parameter in self.model.named_parameters()
+            if id(parameter) not in known and not name.endswith("quantiles")
+        ]
+        self.model.prior.bottleneck.quantiles.requires_grad_(requires_grad=False)
+        self.optimizers: list[Optimizer] = [
+            SOAP(matrices, lr=config.lr, weight_decay=0.0, max_precondition_dim=512),
+            AdamW(others, lr=config.lr, betas=(0.9, 0.99), weight_decay=0.0),
+        ]
+        self.step = 0
+        self.seconds = 0.0
+
+    def train_step(self, squares: Tensor, lr_factor: float) -> tuple[Outcome, float]:
+        """One optimizer step; returns the outcome per sample and the gradient norm before clipping."""
+        config = self.config
+        # Seeded by step and rank: a resumed run draws what the unbroken one would have drawn.
+        torch.manual_seed(hash((config.seed, self.step, self.rank)) & 0x7FFFFFFFFFFFFFFF)
+        x = random_crops(squares, config.batch, config.patch)
+        anchor = torch.arange(config.batch) % ANCHORS
+        position = (anchor + torch.rand(config.batch) - 0.5).clamp(0, ANCHORS - 1).to(self.device)
+        outcome: Outcome = self.forward(x.contiguous(memory_format=torch.channels_last), position)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * lr_factor
+        outcome.loss.mean().backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        if torch.isfinite(norm):
+            for optimizer in self.optimizers:
+                optimizer.step()
+            self.averaged.update_parameters(self.model)
+        self.step += 1
+        return outcome, float(norm)
+
+    @property
+    def average(self) -> RateDistortion:
+        """The averaged weights: what is measured and shipped."""
+        return cast(RateDistortion, self.averaged.module)
+
+    def _average(self, averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
+        """Exponential moving average whose horizon grows with the run up to 1 / (1 - ema) steps."""
+        decay = min(self.config.ema, (1 + float(count)) / (10 + float(count)))
+        torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
+
+    def save(self, path: Path) -> None:
+        state = {
+            "config": asdict(self.config),
+            "model": self.model.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        temporary = path.with_suffix(".tmp")
+        torch.save(state, temporary)
+        os.replace(temporary, path)
+
+    def load(self, path: Path) -> None:
+        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        if state["config"] != asdict(self.config):
+            raise InputError(f"{path} was made with {state['config']}, not {asdict(self.config)}")
+        self.model.load_state_dict(state["model"])
+        self.averaged.load_state_dict(state["averaged"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.step, self.seconds = state["step"], state["seconds"]
+
+
+def train_model(
+    sources: Sequence[Path],
+    run: Path,
+    budget: Budget,
+    config: TrainConfig | None = None,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    init: Path | None = None,
+    validation: Path | None = None,
+    save_minutes: float = 5.0,
+    validate_minutes: float = 15.0,
+    quiet: bool = False,
+    command: str = "",
+) -> None:
+    """Train on the pictures of `sources` (folders, tar shards) and keep everything in the folder `run`.
+
+    `stable.pt` is the newest state before the decay, `decay.pt` the newest one in it. Resuming continues the decay
+    that was cut off; with another budget it goes on from `stable.pt`, so that one long stable run feeds many exports.
+    `init` starts a new run from the weights that export_run(state=...) wrote.
+    Raises InputError for unusable pictures, settings, or a folder that holds another run.
+    """
+    config = config or TrainConfig()
+    with _process_group():
+        trainer = Trainer(config, pick_device(device))
+        stable, decay = run / "stable.pt", run / "decay.pt"
+        budget_file = run / "budget.json"
+        if resume:
+            same = budget_file.exists() and json.loads(budget_file.read_text()) == asdict(budget)
+            trainer.load(decay if same and decay.exists() else stable)
+        elif stable.exists():
+            raise InputError(f"{run} holds a run already: give --resume or another folder")
+        elif init is not None:
+            restore(trainer.model, init)
+        main = trainer.rank == 0
+        quiet = quiet or not main
+        if main:
+            run.mkdir(parents=True, exist_ok=True)
+            budget_file.write_text(json.dumps(asdict(budget)))
+            record = {"command": command, "data": [source.name for source in sources], "config": asdict(config)}
+            (run / "run.json").write_text(json.dumps(record, indent=1))
+        squares = load_squares(sources, quiet=quiet).to(trainer.device)
+        judge = Validation(validation, run, trainer.device) if validation and main else None
+        try:
+            _loop(trainer, squares, budget, run if main else None, judge, save_minutes, validate_minutes, quiet)
+        except KeyboardInterrupt:
+            if main:
+                decaying = budget.progress(trainer.step, trainer.seconds) >= 1 - budget.decay
+                trainer.save(decay if decaying else stable)
+            raise
+
+
+def _loop(
+    trainer: Trainer,
+    squares: Tensor,
+    budget: Budget,
+    run: Path | None,
+    judge: Validation | None,
+    save_minutes: float,
+    validate_minutes: float,
+    quiet: bool,
+) -> None:
+    log = _Log(run / "log.csv") if run else None
+    started, before = time.monotonic(), trainer.seconds
+    saved = validated = started
+    pixels = trainer.config.batch * trainer.config.patch**2
+    bar = tqdm(total=1.0, desc="training", disable=quiet, bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}")
+    while (progress := budget.progress(trainer.step, trainer.seconds)) < 1:
+        step_started = time.monotonic()
+        outcome, norm = trainer.train_step(squares, budget.lr_factor(trainer.step, progress))
+        now = time.monotonic()
+        trainer.seconds = before + now - started
+        decaying = progress >= 1 - budget.decay
+        if trainer.step % LOG_EVERY == 0 and log:
+            row = log.write(trainer, outcome, norm, pixels / (now - step_started) / 1e6)
+            bar.set_postfix_str(" ".join(f"{key} {value:.4g}" for key, value in row.items()))
+        bar.update(min(1.0, progress) - bar.n)
+        if run and now - saved > 60 * save_minutes:
+            trainer.save(run / ("decay.pt" if decaying else "stable.pt"))
+            saved = now
+        if run and not decaying and budget.progress(trainer.step, trainer.seconds) >= 1 - budget.decay:
+            trainer.save(run / "stable.pt")
+        if judge and now - validated > 60 * validate_minutes:
+            judge.measure(trainer.average, trainer.step, trainer.seconds)
+            validated = time.monotonic()
+    bar.close()
+    if run:
+        trainer.save(run / ("decay.pt" if budget.decay > 0 else "stable.pt"))
+    if judge:
+        judge.measure(trainer.average, trainer.step, trainer.seconds)
+
+
+class _Log:
+    """log.csv of a run: appended, one row per LOG_EVERY steps."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, trainer: Trainer, outcome: Outcome, norm: float, mpx_per_s: float) -> dict[str, float]:
+        row = {
+            "step": trainer.step,
+            "loss": outcome.loss.mean().item(),
+            "bpp": (outcome.y_bpp + outcome.z_bpp).mean().item(),
+            "z_bpp": outcome.z_bpp.mean().item(),
+            "psnr": (-10 * outcome.mse.detach().log10()).mean().item(),
+            "z_max": outcome.z_max.max().item(),
+            "grad_norm": norm,
+            "mpx_per_s": mpx_per_s,
+        }
+        new = not self.path.exists()
+        with self.path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(["minutes", "lr", *row])
+            lr = trainer.optimizers[0].param_groups[0]["lr"]
+            writer.writerow([f"{trainer.seconds / 60:.2f}", f"{lr:.3g}", *(f"{value:.5g}" for value in row.values())])
+        if not math.isfinite(row["loss"]):
+            raise InputError(f"training diverged at step {trainer.step}: the loss is {row['loss']}")
+        return row
+
+
+@contextmanager
+def _process_group() -> Iterator[None]:
+    """Join the processes that torchrun started, if it did."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    dist.init_process_group("gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()

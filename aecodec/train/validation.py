@@ -1,0 +1,82 @@
+"""Rate and distortion of a run on pictures that it does not train on: estimated bits, 8-bit PSNR, beside JPEG."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from aecodec import metrics
+from aecodec.model import STRIDE
+from aecodec.prior import ANCHORS
+from aecodec.train.data import list_pictures
+from aecodec.train.objective import RateDistortion
+
+JPEG_QUALITIES = (5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
+
+
+class Validation:
+    """Measures a model at every anchor on all pictures of a folder; keeps validation.csv and rd.png in `run`."""
+
+    def __init__(self, folder: Path, run: Path, device: torch.device) -> None:
+        self.run = run
+        self.device = device
+        self.pictures = [Image.open(source / name).convert("RGB") for source, name in list_pictures([folder])]
+        self.jpeg = np.mean([[_jpeg_point(image, quality) for quality in JPEG_QUALITIES] for image in self.pictures], 0)
+
+    @torch.inference_mode()
+    def measure(self, model: RateDistortion, step: int, seconds: float) -> float:
+        """BD-rate in percent against JPEG over all pictures; the curve goes to validation.csv and rd.png."""
+        was_training = model.training
+        model.eval()
+        curve = np.mean([self._curve(model, image) for image in self.pictures], 0)  # [ANCHORS, (bpp, z_bpp, psnr)]
+        model.train(was_training)
+        bd_rate = metrics.bd_rate(self.jpeg[:, 0], self.jpeg[:, 1], curve[:, 0], curve[:, 2])
+        path = self.run / "validation.csv"
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(["step", "minutes", "bd_rate", "anchor", "bpp", "z_bpp", "psnr"])
+            for anchor, point in enumerate(curve):
+                row = [step, f"{seconds / 60:.1f}", f"{bd_rate:.2f}", anchor, *(f"{value:.4f}" for value in point)]
+                writer.writerow(row)
+        self._plot(curve, f"step {step}: {bd_rate:+.1f} % against JPEG")
+        return bd_rate
+
+    def _curve(self, model: RateDistortion, image: Image.Image) -> list[tuple[float, float, float]]:
+        x = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1)[None].float() / 255
+        H, W = x.shape[2:]
+        x = F.pad(x, (0, -W % STRIDE, 0, -H % STRIDE), mode="replicate")
+        share = x.shape[2] * x.shape[3] / (H * W)
+        outcome = model(x.expand(ANCHORS, -1, -1, -1), torch.arange(float(ANCHORS), device=self.device))
+        rates: Tensor = (outcome.y_bpp + outcome.z_bpp) * share
+        psnr: Tensor = -10 * outcome.mse.log10()
+        return list(zip(rates.tolist(), (outcome.z_bpp * share).tolist(), psnr.tolist(), strict=True))
+
+    def _plot(self, curve: NDArray[np.float64], title: str) -> None:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7, 5), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(self.jpeg[:, 0], self.jpeg[:, 1], "o-", label="JPEG (Pillow, 4:2:0)")
+        axes.plot(curve[:, 0], curve[:, 2], "o-", label="aecodec (estimated bits)")
+        axes.set(xlabel="bits per pixel", ylabel="PSNR, dB", title=title, xlim=(0, 2))
+        axes.grid(alpha=0.3)
+        axes.legend()
+        figure.savefig(self.run / "rd.png", dpi=110)
+
+
+def _jpeg_point(image: Image.Image, quality: int) -> tuple[float, float]:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    with Image.open(file) as decoded:
+        psnr = metrics.psnr(np.asarray(image), np.asarray(decoded.convert("RGB")))
+    return metrics.bpp(len(file.getvalue()), *image.size), psnr

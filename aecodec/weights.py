@@ -1,0 +1,126 @@
+"""The weights file: networks, prior and tables of one model in safetensors, named by its SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from aecodec.errors import InputError, UnsupportedError
+from aecodec.prior import Prior
+from aecodec.tables import TableSet
+
+DEFAULT_MODEL = "m"
+SHIPPED = ("m",)  # append-only: released names keep their meaning
+_NETWORK = "network."
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One model, ready for Codec."""
+
+    config: dict[str, Any]  # the fields of ModelConfig
+    network: dict[str, NDArray[Any]]  # parameters of model.Autoencoder
+    prior: Prior
+    tables: TableSet  # first the sets of z per anchor, then the tables of y
+    training: dict[str, Any]  # command, data and settings that made it
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Everything that is stored, by its name in the file."""
+        return {
+            **{_NETWORK + name: array for name, array in self.network.items()},
+            "prior.weight": self.prior.weight,
+            "prior.multiplier": self.prior.multiplier,
+            "prior.bias": self.prior.bias,
+            "prior.shift": np.array([self.prior.shift], np.int32),
+            "tables.cumulative": self.tables.cumulative,
+            "tables.lengths": self.tables.lengths,
+            "tables.offsets": self.tables.offsets,
+        }
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the configuration and of every tensor's name, type, shape and bytes, in order of names."""
+        digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
+        for name, array in sorted(self.tensors().items()):
+            digest.update(f"{name} {array.dtype.str} {list(array.shape)}\n".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    @property
+    def model_id(self) -> int:
+        """What files that need these weights carry."""
+        return int.from_bytes(bytes.fromhex(self.sha256[:8]), "little")
+
+    def save(self, path: Path) -> None:
+        metadata = {
+            "format": "aecodec weights 1",
+            "config": json.dumps(self.config, sort_keys=True),
+            "sha256": self.sha256,
+            "training": json.dumps(self.training),
+        }
+        save_file({name: np.ascontiguousarray(array) for name, array in self.tensors().items()}, path, metadata)
+
+    def summary(self) -> dict[str, Any]:
+        """Facts for people: identity, size and origin."""
+        parameters = sum(array.size for array in self.network.values()) + self.prior.weight.size
+        return {"sha256": self.sha256, "parameters": parameters, "config": self.config, "training": self.training}
+
+
+def load(model: str | Path | None = None) -> Weights:
+    """Weights by the name of a shipped model (default) or by path.
+
+    Raises InputError for a name or file that does not exist, is no weights file, or differs from its own SHA-256.
+    """
+    path = shipped_path(model or DEFAULT_MODEL) if model is None or model in SHIPPED else Path(model)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} is no weights file: {error}") from error
+    try:
+        weights = Weights(
+            config=json.loads(metadata["config"]),
+            network={name.removeprefix(_NETWORK): tensors[name] for name in tensors if name.startswith(_NETWORK)},
+            prior=Prior(
+                tensors["prior.weight"],
+                tensors["prior.multiplier"],
+                tensors["prior.bias"],
+                int(tensors["prior.shift"][0]),
+            ),
+            tables=TableSet(tensors["tables.cumulative"], tensors["tables.lengths"], tensors["tables.offsets"]),
+            training=json.loads(metadata["training"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path} is no aecodec weights file: {error}") from error
+    if weights.sha256 != metadata.get("sha256"):
+        raise InputError(f"{path} is damaged: SHA-256 {weights.sha256}, expected {metadata.get('sha256')}")
+    return weights
+
+
+def load_for(model_id: int) -> Weights:
+    """The shipped weights that a file needs. Raises UnsupportedError, naming both sides, where there are none."""
+    shipped = [load(name) for name in SHIPPED]
+    for weights in shipped:
+        if weights.model_id == model_id:
+            return weights
+    raise missing(model_id, *shipped)
+
+
+def missing(model_id: int, *present: Weights) -> UnsupportedError:
+    """The error for a file whose weights are not among those present."""
+    names = ", ".join(f"{weights.model_id:08x}" for weights in present)
+    return UnsupportedError(f"file needs weights {model_id:08x}, present: {names}")
+
+
+def shipped_path(name: str) -> Path:
+    return Path(str(resources.files("aecodec") / "data" / f"{name}.safetensors"))

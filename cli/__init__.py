@@ -1,0 +1,1 @@
+"""The command aecodec; calls the public API alone."""

@@ -1,0 +1,216 @@
+"""Click commands: each a few lines of glue over one library call."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+import aecodec
+from aecodec.cli.files import image_file, image_format, open_image, replace_file
+from aecodec.container import FORMAT_VERSION, STRIDE, unpack
+
+FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+TARGET = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+SOURCE = click.Path(exists=True, path_type=Path)
+DEVICE = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the networks run; auto is CUDA where there is one.",
+)
+MODEL = click.option("--weights", type=FILE, help="Weights file (.safetensors) in place of the shipped ones.")
+
+
+class Group(click.Group):
+    """Turns the library's errors into one line on stderr and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (aecodec.CodecError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+class Reporter:
+    """What a command tells: results unless --quiet, timing with -v."""
+
+    def __init__(self, verbose: bool, quiet: bool) -> None:
+        self.verbose, self.quiet = verbose, quiet
+        self.started = time.perf_counter()
+
+    def result(self, line: str) -> None:
+        if not self.quiet:
+            click.echo(line)
+
+    def timing(self, stage: str) -> None:
+        """Say how long it took since the last stage."""
+        now = time.perf_counter()
+        if self.verbose:
+            click.echo(f"{stage}: {now - self.started:.3f} s", err=True)
+        self.started = now
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(aecodec.__version__, prog_name="aecodec", message="%(prog)s %(version)s")
+@click.option("-v", "--verbose", is_flag=True, help="Say where the time goes.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.pass_context
+def main(context: click.Context, verbose: bool, quiet: bool) -> None:
+    """Learned image compression: small .aec files that decode the same everywhere.
+
+    \b
+    aecodec encode photo.png photo.aec
+    aecodec decode photo.aec photo.png
+    """
+    context.obj = Reporter(verbose, quiet)
+
+
+@main.command()
+@click.argument("source", type=FILE)
+@click.argument("target", type=TARGET)
+@click.option("-q", "--quality", type=click.FloatRange(1, 100), default=60, show_default=True, help="Higher is better.")
+@DEVICE
+@MODEL
+@click.pass_obj
+def encode(report: Reporter, source: Path, target: Path, quality: float, device: str, weights: Path | None) -> None:
+    """Encode the image SOURCE to the .aec file TARGET.
+
+    \b
+    aecodec encode photo.jpg photo.aec
+    aecodec encode -q 85 photo.png photo.aec
+    """
+    with open_image(source) as image:
+        report.timing("read")
+        codec = aecodec.Codec.load(weights, device)
+        report.timing("load model")
+        data = codec.encode(image, quality=quality)
+        report.timing("encode")
+        replace_file(target, data)
+        report.timing("write")
+        report.result(f"{target}: {len(data)} bytes, {8 * len(data) / image.width / image.height:.3f} bits per pixel")
+
+
+@main.command()
+@click.argument("source", type=FILE)
+@click.argument("target", type=TARGET)
+@DEVICE
+@MODEL
+@click.pass_obj
+def decode(report: Reporter, source: Path, target: Path, device: str, weights: Path | None) -> None:
+    """Decode the .aec file SOURCE to the image TARGET; its suffix names the format.
+
+    \b
+    aecodec decode photo.aec photo.png
+    """
+    form = image_format(target)
+    data = source.read_bytes()
+    report.timing("read")
+    codec = aecodec.Codec.load(weights, device) if weights else aecodec.Codec.load_for(data, device)
+    report.timing("load model")
+    image = codec.decode(data)
+    report.timing("decode")
+    replace_file(target, image_file(image, form))
+    report.timing("write")
+    report.result(f"{target}: {image.width}x{image.height} {image.mode}")
+
+
+@main.command()
+@click.argument("source", type=FILE, metavar="FILE")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+def info(source: Path, as_json: bool) -> None:
+    """Say what the .aec FILE holds, without decoding it."""
+    data = source.read_bytes()
+    header, metadata, tiles = unpack(data)
+    facts = {
+        "format_version": FORMAT_VERSION,
+        "width": header.width,
+        "height": header.height,
+        "mode": "L" if header.gray else "RGB",
+        "quality": header.quality,
+        "model_id": f"{header.model_id:08x}",
+        "tile": header.tile * STRIDE,
+        "tiles": len(tiles),
+        "size_bytes": len(data),
+        "bpp": round(8 * len(data) / header.width / header.height, 4),
+        **{f"{kind.name.lower()}_bytes": len(block) for kind, block in metadata.items()},
+    }
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        click.echo(f"{name:16} {value}")
+
+
+@main.command()
+@click.argument("data", nargs=-1, required=True, type=SOURCE)
+@click.option("--out", "run", required=True, type=FOLDER, help="Folder of the run: checkpoints, logs, plot.")
+@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of the run.")
+@click.option("--init", type=FILE, help="Start from weights before a decay (export --state).")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Length of the run [default: 60].")
+@click.option("--steps", type=click.IntRange(min=1), help="Length of the run in steps instead.")
+@click.option(
+    "--decay",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Share of the run at its end in which the learning rate falls to 0.",
+)
+@click.option("--validation", type=FOLDER, help="Folder of pictures that are measured but not trained on.")
+@click.option("--model", default="m", show_default=True, help="Size of the model.")
+@click.option("--batch", type=int, default=8, show_default=True, help="Pictures per step and process, multiple of 8.")
+@click.option("--patch", type=int, default=192, show_default=True, help="Side of the crops in pixels, multiple of 64.")
+@click.option("--lr", type=float, default=1e-3, show_default=True, help="Learning rate of the stable phase.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@DEVICE
+@click.pass_obj
+def train(
+    report: Reporter,
+    /,
+    data: tuple[Path, ...],
+    run: Path,
+    resume: bool,
+    init: Path | None,
+    minutes: float | None,
+    steps: int | None,
+    decay: float,
+    validation: Path | None,
+    device: str,
+    **settings: Any,
+) -> None:
+    """Train a model on DATA: folders of images, tar shards, or single images.
+
+    \b
+    aecodec train photos/ --out run --validation held-back/ --minutes 120
+    aecodec export run mine.safetensors
+    """
+    from aecodec.train import Budget, TrainConfig, train_model
+
+    if minutes is not None and steps is not None:
+        raise click.UsageError("--minutes and --steps exclude each other")
+    budget = Budget(steps, None if steps else minutes or 60.0, decay)
+    command = shlex.join(["aecodec", *sys.argv[1:]])
+    train_model(
+        data, run, budget, TrainConfig(**settings), device=device, resume=resume, init=init, validation=validation,
+        quiet=report.quiet, command=command,
+    )  # fmt: skip
+
+
+@main.command()
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("target", type=TARGET)
+@click.option("--state", type=TARGET, help="Also write the weights before the decay, for train --init.")
+@click.pass_obj
+def export(report: Reporter, run: Path, target: Path, state: Path | None) -> None:
+    """Freeze the newest state of RUN into the weights file TARGET (.safetensors)."""
+    from aecodec.train import export_run
+
+    weights = export_run(run, target, state=state)
+    report.result(f"{target}: model {weights.model_id:08x}, sha256 {weights.sha256}")

@@ -1,0 +1,64 @@
+"""Pictures and files on disk for the commands."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from aecodec import InputError
+from aecodec.container import MAX_PIXELS
+
+
+@contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """The loaded picture of a file. Raises InputError where it cannot be read."""
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses at twice this: one limit for reading and for coding
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path)
+            image.load()
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path} is no image that Pillow can read") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    with image:
+        yield image
+
+
+def image_format(path: Path) -> str:
+    """Pillow's name of the format for a file name. Raises InputError for a suffix that Pillow cannot write."""
+    name = Image.registered_extensions().get(path.suffix.lower())
+    if name is None or name.upper() not in Image.SAVE:
+        raise InputError(f"no image format for '{path.name}': try .png, .jpg, .webp or .tiff")
+    return name
+
+
+def image_file(image: Image.Image, name: str) -> bytes:
+    """The picture as a file of a format, with the metadata in its info."""
+    options: dict[str, object] = {key: image.info[key] for key in ("icc_profile", "exif", "xmp") if key in image.info}
+    if name in ("JPEG", "WEBP", "AVIF"):
+        options["quality"] = 95
+    file = BytesIO()
+    image.save(file, name, **options)
+    return file.getvalue()
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write data under a temporary name beside path, then rename: path holds the old or the new file, nothing else."""
+    target = path.resolve()
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
