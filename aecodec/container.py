@@ -23,11 +23,12 @@ STRIDE = 64  # tiles are multiples of it, pixels
 
 _HEADER = struct.Struct("<4sBBHHHIB")  # magic, version, flags, level, width, height, model_id, tile
 _CRC = struct.Struct("<I")
-_SECTION = struct.Struct("<BII")  # kind, payload length, CRC-32 of the payload
+_SECTION = struct.Struct("<BI")  # kind, payload length; behind it the CRC-32 of these and of the payload
 _GRAY = 0x01  # flag: decode to one channel
 _ANCILLARY = 0x80  # bit of a section kind: a decoder that does not know it may skip it
 HEADER_SIZE = _HEADER.size + _CRC.size
-MIN_TILE_SIZE = _SECTION.size + 8  # a stream is at least the state of the coder
+SECTION_OVERHEAD = _SECTION.size + _CRC.size
+MIN_TILE_SIZE = SECTION_OVERHEAD + 8  # a stream is at least the state of the coder
 
 
 class SectionKind(IntEnum):
@@ -113,7 +114,8 @@ def pack(header: Header, metadata: Mapping[SectionKind, bytes], tiles: Sequence[
     sections = [*metadata.items(), *((SectionKind.TILE, tile) for tile in tiles)]
     parts = [fixed, _CRC.pack(zlib.crc32(fixed))]
     for kind, payload in sections:
-        parts += [_SECTION.pack(kind, len(payload), zlib.crc32(payload)), payload]
+        front = _SECTION.pack(kind, len(payload))
+        parts += [front, _CRC.pack(zlib.crc32(payload, zlib.crc32(front))), payload]
     return b"".join(parts)
 
 
@@ -130,7 +132,7 @@ def read_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
     if len(data) < HEADER_SIZE:
         raise TruncatedError(f"header needs {HEADER_SIZE} bytes, got {len(data)}")
     _, _, flags, level, width, height, model_id, tile = _HEADER.unpack_from(data)
-    _check_crc("header", data[: _HEADER.size], _CRC.unpack_from(data, _HEADER.size)[0])
+    _check_crc("header", zlib.crc32(data[: _HEADER.size]), data, _HEADER.size)
     if flags & ~_GRAY:
         raise UnsupportedError(f"header flags {flags:#04x}, this aecodec knows {_GRAY:#04x}")
     if not 0 < width * height <= max_pixels:
@@ -173,19 +175,20 @@ def unpack(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Container:
 def _sections(data: bytes) -> Iterator[tuple[int, bytes]]:
     place = HEADER_SIZE
     while place < len(data):
-        if len(data) - place < _SECTION.size:
-            raise TruncatedError(f"section header needs {_SECTION.size} bytes, got {len(data) - place}")
-        kind, length, crc = _SECTION.unpack_from(data, place)
-        place += _SECTION.size
-        if len(data) - place < length:
-            raise TruncatedError(f"section {kind:#04x} needs {length} bytes, got {len(data) - place}")
-        payload = data[place : place + length]
-        _check_crc(f"section {kind:#04x}", payload, crc)
+        start = place + SECTION_OVERHEAD
+        if len(data) < start:
+            raise TruncatedError(f"section header needs {SECTION_OVERHEAD} bytes, got {len(data) - place}")
+        kind, length = _SECTION.unpack_from(data, place)
+        if len(data) - start < length:
+            raise TruncatedError(f"section {kind:#04x} needs {length} bytes, got {len(data) - start}")
+        payload = data[start : start + length]
+        crc = zlib.crc32(payload, zlib.crc32(data[place : place + _SECTION.size]))
+        _check_crc(f"section {kind:#04x}", crc, data, place + _SECTION.size)
         yield kind, payload
-        place += length
+        place = start + length
 
 
-def _check_crc(name: str, data: bytes, expected: int) -> None:
-    actual = zlib.crc32(data)
+def _check_crc(name: str, actual: int, data: bytes, place: int) -> None:
+    (expected,) = _CRC.unpack_from(data, place)
     if actual != expected:
         raise FormatError(f"{name} is damaged: CRC-32 {actual:08x}, expected {expected:08x}")

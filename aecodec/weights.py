@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from aecodec.errors import InputError, UnsupportedError
 from aecodec.prior import Prior
@@ -67,7 +67,8 @@ class Weights:
             "sha256": self.sha256,
             "training": json.dumps(self.training),
         }
-        save_file({name: np.ascontiguousarray(array) for name, array in self.tensors().items()}, path, metadata)
+        tensors = {name: np.ascontiguousarray(array) for name, array in self.tensors().items()}
+        path.write_bytes(save(tensors, metadata))
 
     def summary(self) -> dict[str, Any]:
         """Facts for people: identity, size and origin."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import struct
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -19,16 +20,15 @@ from aecodec.container import MAX_PIXELS
 def open_image(path: Path) -> Iterator[Image.Image]:
     """The loaded picture of a file. Raises InputError where it cannot be read."""
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses at twice this: one limit for reading and for coding
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
+    with warnings.catch_warnings(), ExitStack() as stack:
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            image = stack.enter_context(Image.open(path))
             image.load()
-    except UnidentifiedImageError as error:
-        raise InputError(f"{path} is no image that Pillow can read") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    with image:
+        except UnidentifiedImageError as error:
+            raise InputError(f"{path} is no image that Pillow can read") from error
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise InputError(f"{path} cannot be read: {error}") from error
         yield image
 
 
@@ -41,12 +41,15 @@ def image_format(path: Path) -> str:
 
 
 def image_file(image: Image.Image, name: str) -> bytes:
-    """The picture as a file of a format, with the metadata in its info."""
+    """The picture as a file of a format, with the metadata in its info. Raises InputError if Pillow cannot write it."""
     options: dict[str, object] = {key: image.info[key] for key in ("icc_profile", "exif", "xmp") if key in image.info}
     if name in ("JPEG", "WEBP", "AVIF"):
         options["quality"] = 95
     file = BytesIO()
-    image.save(file, name, **options)
+    try:
+        image.save(file, name, **options)
+    except (OSError, ValueError, KeyError, struct.error) as error:
+        raise InputError(f"picture cannot be written as {name}: {error}") from error
     return file.getvalue()
 
 

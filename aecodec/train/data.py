@@ -6,6 +6,7 @@ import io
 import tarfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,8 @@ def load_squares(sources: Sequence[Path], *, quiet: bool = False) -> Tensor:
     """
     pictures = list_pictures(sources)
     with ThreadPoolExecutor() as pool:
-        squares = pool.map(_squares, _read(pictures))
+        names = [str(source / name) for source, name in pictures]
+        squares = pool.map(_squares, _read(pictures), names)
         bar = tqdm(squares, total=len(pictures), desc="loading pictures", unit="", disable=quiet)
         arrays = [square for group in bar for square in group]
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
@@ -72,23 +74,24 @@ def random_crops(squares: Tensor, batch: int, patch: int) -> Tensor:
 
 
 def _read(pictures: Sequence[tuple[Path, str]]) -> Iterator[bytes]:
-    shard_path, shard = None, None
-    for source, name in pictures:
+    for source, group in groupby(pictures, key=lambda picture: picture[0]):
         if source.suffix != ".tar":
-            yield (source / name).read_bytes()
+            yield from ((source / name).read_bytes() for _, name in group)
             continue
-        if source != shard_path:
-            shard_path, shard = source, tarfile.open(source)  # noqa: SIM115 - stays open for its members
-        assert shard is not None
-        member = shard.extractfile(name)
-        if member is None:
-            raise InputError(f"{source}: {name} is not a file")
-        yield member.read()
+        with tarfile.open(source) as shard:
+            for _, name in group:
+                member = shard.extractfile(name)
+                if member is None:
+                    raise InputError(f"{source}: {name} is not a file")
+                yield member.read()
 
 
-def _squares(data: bytes) -> list[NDArray[np.uint8]]:
-    with Image.open(io.BytesIO(data)) as image:
-        pixels = np.asarray(image.convert("RGB"))
+def _squares(data: bytes, name: str) -> list[NDArray[np.uint8]]:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name} cannot be read: {error}") from error
     H, W, _ = pixels.shape
     if H < SIDE or W < SIDE:
         pixels = np.pad(pixels, ((0, max(0, SIDE - H)), (0, max(0, SIDE - W)), (0, 0)), mode="symmetric")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from aecodec.errors import InputError
@@ -54,7 +54,7 @@ def export_run(run: Path, target: Path, *, state: Path | None = None) -> Weights
             name: tensor.half().contiguous().numpy() for name, tensor in before.items() if tensor.is_floating_point()
         }
         state.parent.mkdir(parents=True, exist_ok=True)
-        save_file(halves, state)
+        state.write_bytes(save(halves))
     return weights
 
 
@@ -62,7 +62,8 @@ def restore(model: RateDistortion, state: Path) -> None:
     """Load the weights that export_run(state=...) wrote."""
     tensors = {name: torch.from_numpy(array).float() for name, array in load_file(state).items()}
     missing, unexpected = model.load_state_dict(tensors, strict=False)
-    if unexpected or any(not name.startswith("prior.bottleneck._") for name in missing):
+    tables = {"_offset", "_quantized_cdf", "_cdf_length"}  # CompressAI's own buffers, filled at export
+    if unexpected or any(name.split(".")[-1] not in tables | {"scale_table"} for name in missing):
         raise InputError(f"{state} does not fit the model: {[*missing, *unexpected][:3]}")
 
 

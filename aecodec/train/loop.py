@@ -80,17 +80,14 @@ class Trainer:
         self.device = device
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.model = RateDistortion(CONFIGS[config.model]).to(device)
+        # The quantiles of the bottleneck are no part of the loss; export finds them by bisection.
+        self.model.prior.bottleneck.quantiles.requires_grad_(requires_grad=False)
         self.averaged = AveragedModel(self.model, multi_avg_fn=self._average)
         self.forward: nn.Module = DistributedDataParallel(self.model) if dist.is_initialized() else self.model
         matrices = [module.weight for module in self.model.modules() if isinstance(module, Pointwise)]
         known = {id(weight) for weight in matrices}
-        # The quantiles of the bottleneck are no part of the loss; export finds them by bisection.
-        others = [
-            parameter
-            for name, parameter in self.model.named_parameters()
-            if id(parameter) not in known and not name.endswith("quantiles")
-        ]
-        self.model.prior.bottleneck.quantiles.requires_grad_(requires_grad=False)
+        trained = (parameter for parameter in self.model.parameters() if parameter.requires_grad)
+        others = [parameter for parameter in trained if id(parameter) not in known]
         self.optimizers: list[Optimizer] = [
             SOAP(matrices, lr=config.lr, weight_decay=0.0, max_precondition_dim=512),
             AdamW(others, lr=config.lr, betas=(0.9, 0.99), weight_decay=0.0),

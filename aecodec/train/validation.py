@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from aecodec import metrics
+from aecodec.errors import InputError
 from aecodec.model import STRIDE
 from aecodec.prior import ANCHORS
 from aecodec.train.data import list_pictures
@@ -28,17 +30,26 @@ class Validation:
     def __init__(self, folder: Path, run: Path, device: torch.device) -> None:
         self.run = run
         self.device = device
-        self.pictures = [Image.open(source / name).convert("RGB") for source, name in list_pictures([folder])]
+        self.pictures: list[Image.Image] = []
+        for source, name in list_pictures([folder]):
+            with Image.open(source / name) as image:
+                self.pictures.append(image.convert("RGB"))
         self.jpeg = np.mean([[_jpeg_point(image, quality) for quality in JPEG_QUALITIES] for image in self.pictures], 0)
 
     @torch.inference_mode()
     def measure(self, model: RateDistortion, step: int, seconds: float) -> float:
-        """BD-rate in percent against JPEG over all pictures; the curve goes to validation.csv and rd.png."""
+        """BD-rate in percent against JPEG over all pictures, nan where there is none yet.
+
+        The curve goes to validation.csv and rd.png.
+        """
         was_training = model.training
         model.eval()
         curve = np.mean([self._curve(model, image) for image in self.pictures], 0)  # [ANCHORS, (bpp, z_bpp, psnr)]
         model.train(was_training)
-        bd_rate = metrics.bd_rate(self.jpeg[:, 0], self.jpeg[:, 1], curve[:, 0], curve[:, 2])
+        try:
+            bd_rate = metrics.bd_rate(self.jpeg[:, 0], self.jpeg[:, 1], curve[:, 0], curve[:, 2])
+        except InputError:  # a young model may share no quality with JPEG
+            bd_rate = math.nan
         path = self.run / "validation.csv"
         new = not path.exists()
         with path.open("a", newline="") as file:

@@ -1,0 +1,39 @@
+# make demo, make test, make lint, make bench: each sets up what it needs in .venv
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+.PHONY: demo test test-fast lint bench clean
+
+# The library as a user gets it: a built wheel, not the source tree.
+.venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find aecodec cli -type f -not -path '*/__pycache__/*')
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) torch
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir .venv/wheel .
+	$(PIP) .venv/wheel/aecodec-*.whl
+	$(BIN)/python -m pip install --quiet --no-deps --force-reinstall .venv/wheel/aecodec-*.whl
+	touch $@
+
+.venv/developer: .venv/installed
+	$(PIP) "$$(ls .venv/wheel/aecodec-*.whl)[dev]"
+	touch $@
+
+demo: .venv/installed
+	$(BIN)/python -m bench demo tests/data/coffee.png --out demo
+
+test: .venv/developer
+	$(BIN)/python -P -m pytest
+
+test-fast: .venv/developer
+	$(BIN)/python -P -m pytest -m "not slow"
+
+lint: .venv/developer
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: .venv/developer
+	$(BIN)/python -m bench speed
+
+clean:
+	rm -rf .venv build demo

@@ -1,0 +1,1 @@
+"""Benchmarks: measured on real files, never installed."""

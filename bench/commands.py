@@ -1,0 +1,64 @@
+"""The benchmark commands."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import click
+
+PATH = click.Path(path_type=Path)
+
+
+@click.group()
+def main() -> None:
+    """Measure aecodec beside other codecs."""
+
+
+@main.command()
+@click.option("--images", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--codecs", default="aecodec,jpeg,webp,avif", show_default=True)
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--out", type=PATH, help="JSON file for all points.")
+def rd(images: Path, codecs: str, device: str, out: Path | None) -> None:
+    """Bits per pixel and quality of whole files, mean over a folder of pictures."""
+    from bench.codecs import peers
+    from bench.rd import run, table
+
+    pictures = sorted(path for path in images.iterdir() if path.suffix in {".png", ".ppm", ".bmp", ".tif"})
+    command = shlex.join(["python", "-m", "bench", "rd", "--images", images.name, "--codecs", codecs])
+    results = run(peers(tuple(codecs.split(",")), device), pictures, command)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(results, indent=1) + "\n")
+    print(table(results))
+
+
+@main.command()
+@click.argument("results", type=click.Path(exists=True, path_type=Path))
+def table(results: Path) -> None:
+    """The Markdown table of a results file."""
+    from bench import rd as figures
+
+    print(figures.table(json.loads(results.read_text())))
+
+
+@main.command()
+@click.option("--runs", default=5, show_default=True)
+def speed(runs: int) -> None:
+    """Time of encoding and decoding, and memory."""
+    from bench.speed import run
+
+    run(runs)
+
+
+@main.command()
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.option("--out", default=Path("demo"), type=PATH, show_default=True)
+@click.option("-q", "--quality", default=40.0, show_default=True)
+def demo(source: Path, out: Path, quality: float) -> None:
+    """A photograph through aecodec and through JPEG of the same size."""
+    from bench.demo import run
+
+    run(source, out, quality)

@@ -1,0 +1,54 @@
+"""Write new golden files: python tests/make_golden.py NAME... (released ones are never edited)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from aecodec import Codec
+
+DATA = Path(__file__).parent / "data"
+GOLDEN = DATA / "golden"
+# name: (width, height, mode, quality, tile)
+CASES = {
+    "1x1": (1, 1, "RGB", 50, 16),
+    "17x33": (17, 33, "RGB", 1, 16),
+    "1x300_tall": (1, 300, "RGB", 33.33, 1),
+    "gray": (90, 50, "L", 77, 16),
+    "tiles": (200, 130, "RGB", 60, 1),
+    "metadata": (64, 64, "RGB", 100, 16),
+}
+
+
+def symbols_sha256(codec: Codec, data: bytes) -> str:
+    """Digest of z_symbols as int8, then y_symbols as little-endian int16, each in the order of docs/format.md."""
+    z_symbols, y_symbols = codec.decode_symbols(data)
+    return hashlib.sha256(z_symbols.tobytes() + y_symbols.astype("<i2").tobytes()).hexdigest()
+
+
+def main() -> None:
+    codec = Codec.load(DATA / "tiny.safetensors", device="cpu")
+    manifest_path = GOLDEN / "manifest.json"
+    manifest = json.loads(manifest_path.read_text()) if manifest_path.exists() else {}
+    coffee = Image.open(DATA / "coffee.png").convert("RGB")
+    for name in sys.argv[1:]:
+        width, height, mode, quality, tile = CASES[name]
+        image = coffee.resize((width, height), Image.Resampling.LANCZOS).convert(mode)
+        if name == "metadata":
+            exif = Image.Exif()
+            exif[ExifTags.Base.Artist] = "aecodec"
+            image.info.update(icc_profile=b"an ICC profile", exif=exif.tobytes(), xmp=b"<x:xmpmeta/>")
+        data = codec.encode(image, quality=quality, tile=tile)
+        (GOLDEN / f"{name}.aec").write_bytes(data)
+        Image.fromarray(np.asarray(codec.decode(data))).save(GOLDEN / f"{name}.png")
+        manifest[name] = symbols_sha256(codec, data)
+    manifest_path.write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""The commands as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+from support import DATA, psnr
+
+import aecodec
+from aecodec.cli.app import main
+from aecodec.cli.files import replace_file
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def photo(tmp_path: Path, coffee: Image.Image) -> Path:
+    path = tmp_path / "photo.png"
+    coffee.crop((0, 0, 150, 100)).save(path)
+    return path
+
+
+def test_the_two_commands_in_a_fresh_process(tmp_path: Path, photo: Path, coffee: Image.Image) -> None:
+    command = [sys.executable, "-P", "-m", "aecodec.cli"]
+    packed, restored = tmp_path / "photo.aec", tmp_path / "restored.png"
+    done = subprocess.run([*command, "encode", photo, packed], capture_output=True, text=True, check=True)
+    assert (
+        done.stdout
+        == f"{packed}: {packed.stat().st_size} bytes, {packed.stat().st_size * 8 / 15000:.3f} bits per pixel\n"
+    )
+    done = subprocess.run([*command, "decode", packed, restored], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{restored}: 150x100 RGB\n"
+    assert done.stderr == ""
+    with Image.open(restored) as a, Image.open(photo) as b:
+        assert psnr(a, b) > 26
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp", ".tiff", ".ppm"])
+def test_decode_writes_the_format_of_the_suffix(tmp_path: Path, suffix: str) -> None:
+    target = tmp_path / f"out{suffix}"
+    result = run("decode", DATA / "golden" / "metadata.aec", target, "--weights", DATA / "tiny.safetensors")
+    assert result.exit_code == 0, result.output
+    with Image.open(target) as image:
+        assert image.size == (64, 64)
+        assert image.format == {".jpg": "JPEG", ".ppm": "PPM"}.get(suffix, suffix[1:].upper())
+
+
+def test_icc_profile_reaches_the_output(tmp_path: Path) -> None:
+    run("decode", DATA / "golden" / "metadata.aec", tmp_path / "a.png", "--weights", DATA / "tiny.safetensors")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.info["icc_profile"] == b"an ICC profile"
+
+
+def test_quality_option(tmp_path: Path, photo: Path) -> None:
+    for quality in (5, 95):
+        assert run("--quiet", "encode", photo, tmp_path / f"{quality}.aec", "-q", quality).output == ""
+    assert (tmp_path / "5.aec").stat().st_size < (tmp_path / "95.aec").stat().st_size / 2
+
+
+def test_info_tells_the_header(photo: Path) -> None:
+    path = DATA / "golden" / "tiles.aec"
+    facts = json.loads(run("info", path, "--json").output)
+    assert facts == {
+        "format_version": 1,
+        "width": 200,
+        "height": 130,
+        "mode": "RGB",
+        "quality": 60.0,
+        "model_id": f"{aecodec.read_header(path.read_bytes()).model_id:08x}",
+        "tile": 64,
+        "tiles": 12,
+        "size_bytes": path.stat().st_size,
+        "bpp": round(8 * path.stat().st_size / 26_000, 4),
+    }
+    table = run("info", path).output
+    assert all(f"{key:16} {value}\n" in table for key, value in facts.items())
+
+
+def test_verbose_says_where_time_goes(tmp_path: Path, photo: Path) -> None:
+    errors = run("-v", "encode", photo, tmp_path / "a.aec").stderr
+    assert [line.split(":")[0] for line in errors.splitlines()] == ["read", "load model", "encode", "write"]
+
+
+def test_version_and_help_of_every_command() -> None:
+    assert run("--version").output == f"aecodec {aecodec.__version__}\n"
+    for name in main.commands:
+        result = run(name, "--help")
+        assert result.exit_code == 0
+        assert result.output.startswith(f"Usage: main {name}")
+
+
+def bad_inputs(folder: Path) -> dict[str, tuple[list[object], int, str]]:
+    """Command, exit code, and what the one line says."""
+    good = DATA / "golden" / "gray.aec"
+    files = {
+        "empty.aec": b"",
+        "cut.aec": good.read_bytes()[:-1],
+        "tail.aec": good.read_bytes() + b"garbage",
+        "text.aec": b"hello, world, this is no picture",
+        "empty.png": b"",
+        "broken.png": (DATA / "coffee.png").read_bytes()[:20_000],
+        "weights.safetensors": b"no weights",
+    }
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    (folder / "folder").mkdir()
+    out, png = folder / "out.aec", folder / "out.png"
+    tiny = ["--weights", DATA / "tiny.safetensors"]
+    return {
+        "missing source": (["encode", folder / "none.png", out], 2, "does not exist"),
+        "source is a folder": (["encode", folder / "folder", out], 2, "is a directory"),
+        "target is a folder": (["encode", DATA / "coffee.png", folder / "folder"], 2, "is a directory"),
+        "quality": (["encode", DATA / "coffee.png", out, "-q", "0"], 2, "not in the range 1<=x<=100"),
+        "no image": (["encode", folder / "text.aec", out], 1, "no image that Pillow can read"),
+        "empty image": (["encode", folder / "empty.png", out], 1, "no image that Pillow can read"),
+        "broken image": (["encode", folder / "broken.png", out], 1, "cannot be read"),
+        "no such folder": (["encode", DATA / "coffee.png", folder / "a" / "b.aec"], 1, "No such file or directory"),
+        "weights": (["encode", DATA / "coffee.png", out, "--weights", folder / "weights.safetensors"], 1, "no weights"),
+        "empty file": (["decode", folder / "empty.aec", png, *tiny], 1, "header needs 21 bytes, got 0"),
+        "truncated file": (["decode", folder / "cut.aec", png, *tiny], 1, "section 0x01 needs"),
+        "trailing garbage": (["decode", folder / "tail.aec", png, *tiny], 1, "section header needs 9 bytes, got 7"),
+        "text": (["decode", folder / "text.aec", png], 1, "not an .aec file"),
+        "other weights": (["decode", good, png], 1, "file needs weights"),
+        "suffix": (["decode", good, folder / "out.xyz", *tiny], 1, "no image format"),
+        "info of text": (["info", folder / "text.aec"], 1, "not an .aec file"),
+        "no pictures": (["train", folder / "folder", "--out", folder / "run"], 1, "no pictures in"),
+        "no run": (["export", folder / "folder", folder / "w.safetensors"], 1, "holds no checkpoint"),
+    }
+
+
+def test_bad_input_is_one_line_and_harms_nothing(tmp_path: Path) -> None:
+    for name, (arguments, code, message) in bad_inputs(tmp_path).items():
+        for kept in ("out.aec", "out.png"):
+            (tmp_path / kept).write_bytes(b"precious")
+        result = run(*arguments)
+        assert result.exit_code == code, (name, result.output)
+        last = result.stderr.splitlines()[-1]
+        assert last.startswith("Error: "), name
+        assert message in last, (name, last)
+        assert code == 2 or len(result.stderr.splitlines()) == 1, name
+        assert (tmp_path / "out.aec").read_bytes() == (tmp_path / "out.png").read_bytes() == b"precious", name
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "photo.aec"
+    target.write_bytes(b"old")
+
+    def full_disk(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        replace_file(target, b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.aec"]
+    assert target.read_bytes() == b"old"
+
+
+def test_replacing_through_a_link_keeps_the_link(tmp_path: Path) -> None:
+    target, link = tmp_path / "real.aec", tmp_path / "link.aec"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    replace_file(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+
+
+def test_interrupt_leaves_no_file(tmp_path: Path, photo: Path) -> None:
+    target = tmp_path / "photo.aec"
+    command = [sys.executable, "-P", "-m", "aecodec.cli", "-v", "encode", photo, target]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.readline()  # the picture is read, the model is being loaded
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+    assert process.returncode != 0
+    assert not target.exists()
+
+
+def test_pictures_survive_pillow_pixel_cap(tmp_path: Path) -> None:
+    """A picture that Pillow would warn about (above 89 MP) is read without a warning."""
+    from aecodec.cli.files import open_image
+
+    path = tmp_path / "large.png"
+    Image.new("1", (10_000, 9_000)).save(path)
+    with open_image(path) as image:
+        assert np.asarray(image.crop((0, 0, 2, 2))).shape == (2, 2)

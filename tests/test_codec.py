@@ -1,0 +1,225 @@
+"""Pictures in, bytes out, pictures back; the same everywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import threading
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+from support import DATA, psnr
+
+import aecodec
+from aecodec import Codec, FormatError, InputError, UnsupportedError, metrics
+from aecodec.container import HEADER_SIZE, Header, pack, unpack
+from aecodec.entropy import encode_symbols
+
+
+def test_photograph_round_trip(codec: Codec, coffee: Image.Image) -> None:
+    data = codec.encode(coffee, quality=60)
+    decoded = codec.decode(data)
+    assert (decoded.mode, decoded.size) == ("RGB", coffee.size)
+    assert psnr(coffee, decoded) > 30
+    assert metrics.bpp(len(data), *coffee.size) < 1.5
+
+
+def test_quality_orders_size_and_psnr_below_jpeg(codec: Codec, coffee: Image.Image) -> None:
+    """What the codec is for, on one picture that it was not trained on."""
+    files = [codec.encode(coffee, quality=quality) for quality in (1, 20, 40, 60, 80, 100)]
+    sizes = [len(data) for data in files]
+    values = [psnr(coffee, codec.decode(data)) for data in files]
+    assert sizes == sorted(set(sizes))
+    assert values == sorted(set(values))
+    jpegs = [io.BytesIO() for _ in range(4)]
+    for file, quality in zip(jpegs, (10, 30, 60, 90), strict=True):
+        coffee.save(file, "JPEG", quality=quality)
+    jpeg_sizes = [len(file.getvalue()) for file in jpegs]
+    jpeg_values = [psnr(coffee, Image.open(file).convert("RGB")) for file in jpegs]
+    assert metrics.bd_rate(jpeg_sizes, jpeg_values, sizes, values) < -15
+
+
+def test_module_functions_use_the_shipped_model(codec: Codec, coffee: Image.Image) -> None:
+    small = coffee.resize((80, 60))
+    data = aecodec.encode(small, quality=30)
+    assert data == codec.encode(small, quality=30) or torch.cuda.is_available()
+    assert aecodec.decode(data).size == (80, 60)
+    assert aecodec.read_header(data) == Header(80, 60, 3000, codec.weights.model_id)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 150), st.integers(1, 150), st.integers(1, 3), st.floats(1, 100), st.booleans())
+def test_any_size_comes_back(tiny: Codec, width: int, height: int, tile: int, quality: float, gray: bool) -> None:
+    rng = np.random.default_rng(width * height)
+    pixels = rng.integers(0, 256, (height, width) if gray else (height, width, 3), dtype=np.uint8)
+    data = tiny.encode(pixels, quality=quality, tile=tile)
+    decoded = tiny.decode(data)
+    assert decoded.size == (width, height)
+    assert decoded.mode == ("L" if gray else "RGB")
+    assert aecodec.read_header(data).quality == pytest.approx(quality, abs=0.0051)
+
+
+class ChannelsLast(Codec):
+    def _tensor(self, array: NDArray[np.generic]) -> torch.Tensor:
+        return super()._tensor(array).contiguous(memory_format=torch.channels_last)
+
+
+def variants() -> dict[str, Codec]:
+    """The shipped model in other shapes, types and places."""
+    shipped, cpu = aecodec.weights.load(), torch.device("cpu")
+    double = Codec(shipped, cpu)
+    double.network.double()
+    noisy = Codec(shipped, cpu)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in noisy.network.parameters():  # what another device does at worst
+        parameter.mul_(1 + 1e-6 * torch.randn(parameter.shape, generator=generator))
+    codecs = {"plain": Codec(shipped, cpu), "fp64": double, "channels_last": ChannelsLast(shipped, cpu), "noisy": noisy}
+    if torch.cuda.is_available():
+        codecs["cuda"] = Codec(shipped, torch.device("cuda"))
+    return codecs
+
+
+@pytest.mark.parametrize("quality", [10, 95])
+def test_every_decoder_agrees(codec: Codec, coffee: Image.Image, quality: float) -> None:
+    data = codec.encode(coffee, quality=quality, tile=2)
+    z_symbols, y_symbols = codec.decode_symbols(data)
+    expected = np.asarray(codec.decode(data)).astype(int)
+    threads = torch.get_num_threads()
+    for name, other in variants().items():
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            z_other, y_other = other.decode_symbols(data)
+            assert np.array_equal(z_symbols, z_other), name
+            assert np.array_equal(y_symbols, y_other), name
+            assert np.abs(np.asarray(other.decode(data)) - expected).max() <= 1, name
+    torch.set_num_threads(threads)
+
+
+def test_tiles_leave_no_trace(codec: Codec, coffee: Image.Image) -> None:
+    """The networks in 64-pixel tiles with halos and on the whole picture: the same pixels, on photo and gradient."""
+    ramp = np.linspace(60, 200, 256)[None, :, None] + np.linspace(0, 20, 192)[:, None, None] + np.zeros(3)
+    for pixels in (np.asarray(coffee), ramp.astype(np.uint8)):
+        data = codec.encode(pixels, quality=70, tile=1)
+        header = aecodec.read_header(data)
+        z_symbols, y_symbols = codec.decode_symbols(data)
+        whole = codec._synthesize(y_symbols, z_symbols, dataclasses.replace(header, tile=255))
+        tiled = codec._synthesize(y_symbols, z_symbols, header)
+        assert np.abs(whole.astype(int) - tiled).max() <= 1
+
+
+def test_analysis_in_tiles_equals_the_whole(codec: Codec, coffee: Image.Image) -> None:
+    pixels = aecodec.image.pad(np.asarray(coffee), 64)
+    header = Header(600, 400, 6000, 0, tile=1)
+    y_tiled, z_tiled = codec._analyze(pixels, header)
+    y_whole, z_whole = codec._analyze(pixels, dataclasses.replace(header, tile=255))
+    assert np.allclose(y_tiled, y_whole, atol=2e-3)
+    assert np.mean(z_tiled != z_whole) < 1e-3  # a rounding tie may fall either way; both are valid files
+
+
+def test_compressai_coder_writes_the_same_file(coffee: Image.Image, codec: Codec) -> None:
+    small = coffee.crop((0, 0, 130, 120))
+    reference = Codec.load(device="cpu", entropy_coder="compressai")
+    assert reference.encode(small, quality=40) == codec.encode(small, quality=40)
+
+
+def test_threads_share_one_codec(tiny: Codec, random_pixels: NDArray[np.uint8]) -> None:
+    expected = [tiny.encode(random_pixels, quality=quality) for quality in range(10, 90, 10)]
+    results: dict[int, bytes] = {}
+
+    def work(n: int) -> None:
+        data = tiny.encode(random_pixels, quality=10 + 10 * n)
+        tiny.decode(data)
+        results[n] = data
+
+    workers = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [results[n] for n in range(8)] == expected
+
+
+@pytest.mark.parametrize("quality", [0, 0.99, 100.01, -1, float("nan")])
+def test_quality_outside_its_range(tiny: Codec, random_pixels: NDArray[np.uint8], quality: float) -> None:
+    with pytest.raises(InputError, match=r"quality must be 1\.\.100"):
+        tiny.encode(random_pixels, quality=quality)
+
+
+def test_file_of_another_model_names_both(tiny: Codec, codec: Codec, random_pixels: NDArray[np.uint8]) -> None:
+    data = tiny.encode(random_pixels)
+    names = f"{tiny.weights.model_id:08x}, present: {codec.weights.model_id:08x}"
+    with pytest.raises(UnsupportedError, match=names):
+        codec.decode(data)
+    with pytest.raises(UnsupportedError, match=names):
+        aecodec.decode(data)
+
+
+def test_every_truncation_and_flip_of_a_file_is_an_error(tiny: Codec) -> None:
+    data = (DATA / "golden" / "17x33.aec").read_bytes()
+    for length in range(len(data)):
+        with pytest.raises(aecodec.TruncatedError):
+            tiny.decode(data[:length])
+    for place in range(len(data)):
+        damaged = bytearray(data)
+        damaged[place] ^= 0xFF
+        with pytest.raises((FormatError, UnsupportedError)):
+            tiny.decode(bytes(damaged))
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_hostile_streams_with_right_checksums(tiny: Codec, draw: st.DataObject) -> None:
+    """Checksums stop accidents, not attackers: streams with any bytes give an error or a picture, nothing else."""
+    container = unpack((DATA / "golden" / "gray.aec").read_bytes())
+    stream = bytearray(container.tiles[0])
+    for _ in range(draw.draw(st.integers(1, 4))):
+        stream[draw.draw(st.integers(0, len(stream) - 1))] = draw.draw(st.integers(0, 255))
+    cut = draw.draw(st.integers(0, len(stream)))
+    with contextlib.suppress(FormatError):
+        tiny.decode_symbols(pack(container.header, {}, [bytes(stream[: len(stream) - cut % 64])]))
+
+
+def test_z_symbol_beyond_eight_bits_is_refused(tiny: Codec) -> None:
+    header = Header(64, 64, 5000, tiny.weights.model_id)
+    count = tiny.prior.N
+    symbols = np.full(count, 300, np.int16)
+    stream = encode_symbols(symbols, tiny.prior.channel_index(1, 5000), tiny.tables)
+    with pytest.raises(FormatError, match="z symbol"):
+        tiny.decode(pack(header, {}, [stream]))
+
+
+def test_huge_claim_in_a_small_file_is_refused_at_once(tiny: Codec) -> None:
+    header = Header(16_000, 16_000, 5000, tiny.weights.model_id, tile=255)
+    data = pack(header, {}, [bytes(8)])
+    assert len(data) < HEADER_SIZE + 20
+    with pytest.raises(FormatError, match="impossible state"):
+        tiny.decode(data)
+
+
+def test_picture_above_the_cap_is_refused(tiny: Codec) -> None:
+    pixels = np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (65_536, 1, 3))
+    with pytest.raises(InputError, match="65535 per side"):
+        tiny.encode(pixels)
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:7"])
+def test_unknown_device(device: str) -> None:
+    with pytest.raises(InputError, match="device must be"):
+        Codec.load(device=device)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_gpu_and_cpu_read_each_other(codec: Codec, coffee: Image.Image) -> None:
+    gpu = Codec.load(device="cuda")
+    for writer, reader in ((gpu, codec), (codec, gpu)):
+        data = writer.encode(coffee)
+        for mine, other in zip(writer.decode_symbols(data), reader.decode_symbols(data), strict=True):
+            assert np.array_equal(mine, other)
+        assert np.abs(np.asarray(writer.decode(data)).astype(int) - np.asarray(reader.decode(data))).max() <= 1

@@ -1,0 +1,39 @@
+"""Released files decode to the symbols and pictures that they had when they were written."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from make_golden import GOLDEN, symbols_sha256
+from PIL import ExifTags, Image
+from support import DATA
+
+from aecodec import Codec, read_header
+
+MANIFEST: dict[str, str] = json.loads((GOLDEN / "manifest.json").read_text())
+
+
+@pytest.mark.parametrize("name", MANIFEST)
+def test_golden_file_decodes_to_its_symbols_and_picture(tiny: Codec, name: str) -> None:
+    data = (GOLDEN / f"{name}.aec").read_bytes()
+    assert symbols_sha256(tiny, data) == MANIFEST[name]
+    image = tiny.decode(data)
+    with Image.open(GOLDEN / f"{name}.png") as reference:
+        assert image.mode == reference.mode
+        difference = np.asarray(image).astype(int) - np.asarray(reference)
+    assert np.abs(difference).max() <= 1  # the format's tolerance between machines
+
+
+def test_golden_metadata_is_untouched(tiny: Codec) -> None:
+    info = tiny.decode((GOLDEN / "metadata.aec").read_bytes()).info
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "aecodec"
+    assert info == {"icc_profile": b"an ICC profile", "exif": exif.tobytes(), "xmp": b"<x:xmpmeta/>"}
+
+
+def test_golden_files_name_the_frozen_model(tiny: Codec) -> None:
+    ids = {read_header((GOLDEN / f"{name}.aec").read_bytes()).model_id for name in MANIFEST}
+    assert ids == {tiny.weights.model_id}
+    assert (DATA / "tiny.safetensors").stat().st_size < 500_000

@@ -1,0 +1,51 @@
+"""Metrics against the packages that the field uses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pytorch_msssim import ms_ssim
+
+from aecodec import InputError, metrics
+
+
+def test_psnr_of_known_error() -> None:
+    a = np.full((4, 4, 3), 100, np.uint8)
+    assert metrics.psnr(a, a + np.uint8(5)) == pytest.approx(10 * np.log10(255**2 / 25))
+    assert metrics.psnr(a, a) == float("inf")
+
+
+@pytest.mark.parametrize("size", [(600, 400), (333, 177)])
+def test_ms_ssim_equals_pytorch_msssim(coffee: Image.Image, size: tuple[int, int]) -> None:
+    a = np.asarray(coffee.resize(size))
+    b = np.asarray(coffee.resize((size[0] // 2, size[1] // 2)).resize(size))
+    x, y = (torch.tensor(image).permute(2, 0, 1)[None].double() for image in (a, b))
+    assert metrics.ms_ssim(a, b) == pytest.approx(ms_ssim(x, y, data_range=255).item(), abs=1e-6)
+
+
+def test_ms_ssim_db() -> None:
+    assert metrics.ms_ssim_db(0.99) == pytest.approx(20)
+    assert metrics.ms_ssim_db(1.0) == float("inf")
+
+
+def test_bd_rate_of_scaled_rates() -> None:
+    rate, quality = [0.2, 0.4, 0.8, 1.6], [30.0, 33.0, 36.5, 39.0]
+    assert metrics.bd_rate(rate, quality, [r * 0.7 for r in rate], quality) == pytest.approx(-30)
+    assert metrics.bd_rate(rate, quality, rate[::-1], quality[::-1]) == pytest.approx(0)
+
+
+def test_bd_rate_needs_a_common_range() -> None:
+    with pytest.raises(InputError, match="share no quality range"):
+        metrics.bd_rate([1, 2], [30, 31], [1, 2], [40, 41])
+
+
+def test_pictures_must_match() -> None:
+    a = np.zeros((4, 4, 3), np.uint8)
+    with pytest.raises(InputError, match="differ in shape"):
+        metrics.psnr(a, a[:3])
+    with pytest.raises(InputError, match="uint8"):
+        metrics.psnr(a, a.astype(float))
+    with pytest.raises(InputError, match="above 160"):
+        metrics.ms_ssim(a, a)

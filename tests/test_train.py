@@ -1,0 +1,127 @@
+"""Training on a few pictures with the tiny model: it runs, resumes on the same curve, and exports a working codec."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from aecodec import Codec, InputError
+from aecodec.cli.app import main
+from aecodec.model import inward_clamp
+from aecodec.train import Budget, TrainConfig, export_run, train_model
+from aecodec.train.data import load_squares, random_crops
+
+CONFIG = TrainConfig(model="tiny", patch=64)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory, coffee: Image.Image) -> Path:
+    """A folder with two pictures, one below 512 pixels, and a file that is none."""
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "sub").mkdir()
+    coffee.save(folder / "coffee.png")
+    coffee.resize((1100, 600)).save(folder / "sub" / "wide.jpg")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def train(pictures: Path, run: Path, steps: int, *, resume: bool = False, decay: float = 0.0) -> None:
+    train_model([pictures], run, Budget(steps=steps, decay=decay), CONFIG, resume=resume, device="cpu", quiet=True)
+
+
+def weights_of(run: Path, name: str = "stable.pt") -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(run / name, weights_only=True)["averaged"]
+    return state
+
+
+def test_folders_and_shards_give_the_same_squares(tmp_path: Path, pictures: Path) -> None:
+    shard = tmp_path / "shard.tar"
+    with tarfile.open(shard, "w") as tar:
+        for path in sorted(pictures.rglob("*")):
+            tar.add(path, path.relative_to(pictures), recursive=False)
+    squares = load_squares([pictures], quiet=True)
+    assert squares.shape == (3, 3, 512, 512)  # one padded, two side by side
+    assert torch.equal(squares, load_squares([shard], quiet=True))
+    crops = random_crops(squares, 4, 128)
+    assert crops.shape == (4, 3, 128, 128)
+    assert 0 <= crops.min() < crops.max() <= 1
+
+
+def test_resumed_run_continues_the_same_curve(tmp_path: Path, pictures: Path) -> None:
+    train(pictures, tmp_path / "straight", 6)
+    train(pictures, tmp_path / "parts", 3)
+    train(pictures, tmp_path / "parts", 6, resume=True)
+    straight, parts = weights_of(tmp_path / "straight"), weights_of(tmp_path / "parts")
+    assert straight.keys() == parts.keys()
+    for name, tensor in straight.items():
+        assert torch.equal(tensor, parts[name]), name
+
+
+def test_run_exports_a_codec_of_its_own(tmp_path: Path, pictures: Path, coffee: Image.Image) -> None:
+    run, weights, state = tmp_path / "run", tmp_path / "mine.safetensors", tmp_path / "state.safetensors"
+    arguments = ["train", pictures, "--out", run, "--steps", 60, "--model", "tiny", "--patch", 64, "--device", "cpu"]
+    runner = CliRunner()
+    arguments += ["--validation", pictures]
+    result = runner.invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0
+    with (run / "log.csv").open() as log:
+        assert [row["step"] for row in csv.DictReader(log)] == ["50"]
+    with Image.open(run / "rd.png") as plot:
+        assert plot.size[0] > 500
+    assert runner.invoke(main, ["export", str(run), str(weights), "--state", str(state)]).exit_code == 0
+    codec = Codec.load(weights, device="cpu")
+    data = codec.encode(coffee, quality=90)
+    assert codec.decode(data).size == coffee.size
+    training = codec.weights.training
+    assert training["data"] == [pictures.name]
+    assert training["steps"] == 60
+    again = tmp_path / "again"
+    train_model([pictures], again, Budget(steps=1, decay=0), CONFIG, init=state, device="cpu", quiet=True)
+    start, end = torch.load(run / "stable.pt", weights_only=True)["model"], weights_of(again)
+    name = "g_s.leave.weight"
+    assert torch.allclose(start[f"autoencoder.{name}"], end[f"module.autoencoder.{name}"], atol=1e-2)
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path, pictures: Path) -> None:
+    train(pictures, tmp_path, 1)
+    with pytest.raises(InputError, match="holds a run already"):
+        train(pictures, tmp_path, 1)
+    other = TrainConfig(model="tiny", patch=64, lr=1.0)
+    with pytest.raises(InputError, match="was made with"):
+        train_model([pictures], tmp_path, Budget(steps=2), other, resume=True, device="cpu", quiet=True)
+
+
+@pytest.mark.slow
+def test_torchrun_with_two_processes_trains_one_model(tmp_path: Path, pictures: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    options = ["--steps", "3", "--decay", "0", "--model", "tiny", "--patch", "64", "--device", "cpu"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
+    arguments = [*command, "aecodec.cli", "--quiet", "train", pictures, "--out", tmp_path / "run", *options]
+    subprocess.run(arguments, check=True, env=environment, timeout=300)
+    export_run(tmp_path / "run", tmp_path / "w.safetensors")
+    train(pictures, tmp_path / "alone", 3)
+    # The second process brought pictures of its own, so the result differs from one process alone.
+    both, alone = weights_of(tmp_path / "run"), weights_of(tmp_path / "alone")
+    assert not torch.equal(both["module.autoencoder.g_s.leave.weight"], alone["module.autoencoder.g_s.leave.weight"])
+
+
+def test_inward_clamp_passes_gradients_only_inward() -> None:
+    x = torch.tensor([-2.0, -2.0, 0.0, 2.0, 2.0], requires_grad=True)
+    inward_clamp(x, -1.0, 1.0).backward(torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0]))
+    assert x.grad is not None
+    assert x.grad.tolist() == [0.0, -1.0, 1.0, 1.0, 0.0]
+
+
+def test_unreadable_picture_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"broken\.png"):
+        load_squares([tmp_path], quiet=True)
