@@ -53,7 +53,7 @@ def test_folders_and_shards_give_the_same_squares(tmp_path: Path, pictures: Path
     assert torch.equal(squares, load_squares([shard], quiet=True))
     crops = random_crops(squares, 4, 128)
     assert crops.shape == (4, 3, 128, 128)
-    assert 0 <= crops.min() < crops.max() <= 1
+    assert 0 <= crops.min() < crops.max() <= 1 + 1e-6  # resampling rounds
 
 
 def test_resumed_run_continues_the_same_curve(tmp_path: Path, pictures: Path) -> None:

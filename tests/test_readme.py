@@ -1,0 +1,60 @@
+"""The README does what it says: its blocks run, its table is the committed measurement."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from support import DATA
+
+from aecodec.cli.app import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copy(DATA / "coffee.png", tmp_path / "photo.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_commands_run(folder: Path) -> None:
+    (lines,) = blocks("sh")
+    for line in lines.splitlines():
+        result = CliRunner().invoke(main, shlex.split(line)[1:])
+        assert result.exit_code == 0, (line, result.output)
+    assert (folder / "restored.png").stat().st_size > (folder / "photo.aec").stat().st_size
+
+
+def test_python_runs(folder: Path) -> None:
+    (code,) = blocks("python")
+    exec(compile(code, "README.md", "exec"), {})
+
+
+def test_table_is_the_committed_measurement() -> None:
+    shown = re.search(r"<!-- table: python -m bench (.*?) -->\n(.*?)<!-- end of table -->", README, re.DOTALL)
+    assert shown
+    command = [sys.executable, "-m", "bench", *shown[1].split()]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert shown[2] == printed
+
+
+def test_training_commands_are_understood() -> None:
+    """The longer commands parse; running them takes hours."""
+    for line in re.findall(r"^(?:aecodec|torchrun).* ((?:train|export|encode) .*)$", README, re.MULTILINE):
+        name, *arguments = shlex.split(line)
+        command = main.commands[name]
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {argument for argument in arguments if argument.startswith("-")} <= options, line
