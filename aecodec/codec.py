@@ -19,6 +19,7 @@ from aecodec.model import ANALYSIS_HALO, SYNTHESIS_HALO, Y_STRIDE, Autoencoder, 
 from aecodec.prior import ANCHORS, SKIPPED_SCALES, Z_LIMIT, anchor_position, quality_level
 
 DEFAULT_QUALITY = 60.0
+_BAND = 8  # rows of features at 1/16 that are rendered at once: small enough for the cache, large enough for threads
 _BLOCKS = dict(zip(Metadata._fields, (SectionKind.ICC, SectionKind.EXIF, SectionKind.XMP), strict=True))
 
 
@@ -171,13 +172,15 @@ class Codec:
             region = box.grown(SYNTHESIS_HALO, header.padded)
             rows, columns = box.relative_to(region).cells(Y_STRIDE)
             symbols = self._tensor(y_symbols[:, *region.cells(Y_STRIDE)])
+            top = box.top
             with torch.inference_mode():
                 z_hat = self._tensor(z_symbols[:, *region.cells(STRIDE)])
                 y_hat = self.network.dequantize(symbols, z_hat, gains)
-                latent, body = self.network.g_s.features(y_hat, gains)
-                x_hat = self.network.g_s.render(latent[:, :, rows, columns], body[:, :, rows, columns])
-                levels = (x_hat * 255).round_().clamp_(0, 255).byte()
-            pixels[box.cells(1)] = levels[0].permute(1, 2, 0).cpu().numpy()
+                features = [part[:, :, rows, columns] for part in self.network.g_s.features(y_hat, gains)]
+                for band in zip(*(part.split(_BAND, dim=2) for part in features), strict=True):
+                    levels = (self.network.g_s.render(*band) * 255).round_().clamp_(0, 255).byte()
+                    pixels[top : top + levels.shape[2], box.left : box.right] = levels[0].permute(1, 2, 0).cpu().numpy()
+                    top += levels.shape[2]
         return pixels
 
     def _y_shape(self, header: Header) -> tuple[int, int, int]:
@@ -191,9 +194,10 @@ class Codec:
         return y_index.astype(np.uint16) + np.uint16(ANCHORS * self.prior.N)
 
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
-        """[C, H, W] as [1, C, H, W] in the type and on the device of the network."""
+        """[C, H, W] as [1, C, H, W] in the type, on the device and in the memory order that suits the network."""
         like = next(self.network.parameters())
-        return torch.from_numpy(np.ascontiguousarray(array))[None].to(like.device, like.dtype)
+        tensor = torch.from_numpy(np.ascontiguousarray(array))[None].to(like.device, like.dtype)
+        return tensor.contiguous(memory_format=torch.channels_last)
 
     def _anchor_weights(self, level: int) -> Tensor:
         like = next(self.network.parameters())

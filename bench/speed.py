@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import aecodec
+from aecodec import weights
 from aecodec.entropy import SymbolReader, encode_symbols
 
 SIZES = {"0.4 MP": (768, 512), "2 MP": (1920, 1080), "12 MP": (4000, 3000)}
@@ -30,7 +31,8 @@ def median_seconds(work: Callable[[], object], runs: int) -> float:
 
 def entropy_speed(count: int = 4_000_000) -> tuple[float, float]:
     """Encode and decode in Msymbols/s on one thread: Gaussian symbols over the shipped tables."""
-    prior, tables = aecodec.weights.load().prior, aecodec.weights.load().tables
+    model = weights.load()
+    prior, tables = model.prior, model.tables
     rng = np.random.default_rng(0)
     scale_index = rng.integers(3, 40, count)
     scales = 0.11 * np.exp(np.log(256 / 0.11) / 63 * scale_index)
@@ -43,11 +45,11 @@ def entropy_speed(count: int = 4_000_000) -> tuple[float, float]:
 
 
 def peak_memory_mb(size: tuple[int, int]) -> float:
-    """Peak resident memory of a process that decodes one picture."""
+    """Peak resident memory of a process that decodes one picture (Linux; its ru_maxrss would count the parent too)."""
     code = (
-        "import sys, aecodec, resource, numpy as np; from PIL import Image\n"
-        "data = sys.stdin.buffer.read(); aecodec.decode(data)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "import sys, aecodec, pathlib\n"
+        "aecodec.decode(sys.stdin.buffer.read())\n"
+        "print(pathlib.Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
     )
     data = aecodec.encode(test_picture(size))
     done = subprocess.run([sys.executable, "-P", "-c", code], input=data, capture_output=True, check=True)

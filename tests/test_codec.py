@@ -65,9 +65,9 @@ def test_any_size_comes_back(tiny: Codec, width: int, height: int, tile: int, qu
     assert aecodec.read_header(data).quality == pytest.approx(quality, abs=0.0051)
 
 
-class ChannelsLast(Codec):
+class Contiguous(Codec):
     def _tensor(self, array: NDArray[np.generic]) -> torch.Tensor:
-        return super()._tensor(array).contiguous(memory_format=torch.channels_last)
+        return super()._tensor(array).contiguous(memory_format=torch.contiguous_format)
 
 
 def variants() -> dict[str, Codec]:
@@ -79,7 +79,7 @@ def variants() -> dict[str, Codec]:
     generator = torch.Generator().manual_seed(0)
     for parameter in noisy.network.parameters():  # what another device does at worst
         parameter.mul_(1 + 1e-6 * torch.randn(parameter.shape, generator=generator))
-    codecs = {"plain": Codec(shipped, cpu), "fp64": double, "channels_last": ChannelsLast(shipped, cpu), "noisy": noisy}
+    codecs = {"plain": Codec(shipped, cpu), "fp64": double, "contiguous": Contiguous(shipped, cpu), "noisy": noisy}
     if torch.cuda.is_available():
         codecs["cuda"] = Codec(shipped, torch.device("cuda"))
     return codecs
