@@ -12,7 +12,18 @@ from PIL import Image
 from torch import Tensor
 
 from aecodec import entropy, weights
-from aecodec.container import MAX_PIXELS, MAX_SIDE, STRIDE, Box, Header, SectionKind, pack, read_header, unpack
+from aecodec.container import (
+    MAX_PIXELS,
+    MAX_SIDE,
+    MAX_TILE,
+    STRIDE,
+    Box,
+    Header,
+    SectionKind,
+    pack,
+    read_header,
+    unpack,
+)
 from aecodec.errors import FormatError, InputError
 from aecodec.image import Metadata, Picture, Pixels, from_picture, pad, to_picture
 from aecodec.model import ANALYSIS_HALO, SYNTHESIS_HALO, Y_STRIDE, Autoencoder, ModelConfig, anchor_weights
@@ -62,11 +73,11 @@ class Codec:
         """The .aec file of a PIL image or uint8 array [H, W, 3] or [H, W], of any size up to 268 MP.
 
         quality is 1..100, continuous, higher is better. tile is the side of independently coded tiles in units of 64
-        pixels, 1..255. Raises InputError for a picture or option that cannot be used.
+        pixels, 1..64. Raises InputError for a picture or option that cannot be used.
         """
         level = quality_level(quality)
-        if not 1 <= tile <= 255:
-            raise InputError(f"tile must be 1..255, got {tile}")
+        if not 1 <= tile <= MAX_TILE:
+            raise InputError(f"tile must be 1..{MAX_TILE}, got {tile}")
         picture = to_picture(image)
         H, W, _ = picture.pixels.shape
         if not 0 < H * W <= MAX_PIXELS or max(H, W) > MAX_SIDE:
@@ -120,18 +131,20 @@ class Codec:
         y_symbols = np.empty(y.shape, np.int16)
         for box in header.tiles():
             region = box.grown(SYNTHESIS_HALO, header.padded)
-            core = box.relative_to(region)
-            z_tile = z_symbols[:, *region.cells(STRIDE)]
-            coded = self._tensor(self.prior.table_index(z_tile, header.level) >= SKIPPED_SCALES)
-            y_tile = self._tensor(y[:, *region.cells(Y_STRIDE)])
-
-            def code(mean: Tensor, step: Tensor, y_tile: Tensor = y_tile, coded: Tensor = coded) -> Tensor:
-                return (y_tile / step - mean).round().clamp(-32768, 32767) * coded
-
-            with torch.inference_mode():
-                latents = self.network.predict(self._tensor(z_tile), self._anchor_weights(header.level), code)
-            y_symbols[:, *box.cells(Y_STRIDE)] = _array(latents.symbols)[:, *core.cells(Y_STRIDE)]
+            tile = self._quantize_tile(y[:, *region.cells(Y_STRIDE)], z_symbols[:, *region.cells(STRIDE)], header.level)
+            y_symbols[:, *box.cells(Y_STRIDE)] = tile[:, *box.relative_to(region).cells(Y_STRIDE)]
         return y_symbols
+
+    def _quantize_tile(self, y: NDArray[np.float32], z_symbols: NDArray[np.int8], level: int) -> NDArray[np.int16]:
+        y_tensor = self._tensor(y)
+        coded = self._tensor(self.prior.table_index(z_symbols, level) >= SKIPPED_SCALES)
+
+        def code(mean: Tensor, step: Tensor) -> Tensor:
+            return (y_tensor / step - mean).round().clamp(-32768, 32767) * coded
+
+        with torch.inference_mode():
+            latents = self.network.predict(self._tensor(z_symbols), self._anchor_weights(level), code)
+        return _array(latents.symbols).astype(np.int16)
 
     def _encode_tile(self, z_symbols: NDArray[np.int8], y_symbols: NDArray[np.int16], box: Box, level: int) -> bytes:
         z_tile = z_symbols[:, *box.cells(STRIDE)]

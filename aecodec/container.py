@@ -20,6 +20,7 @@ FORMAT_VERSION = 1
 MAX_SIDE = 65_535  # pixels; the fields are u16
 MAX_PIXELS = 1 << 28  # default cap for encoding and decoding alike, 268 MP
 STRIDE = 64  # tiles are multiples of it, pixels
+MAX_TILE = 64  # side of a tile in STRIDE: what one tile can make a decoder allocate stays bounded
 
 _HEADER = struct.Struct("<4sBBHHHIB")  # magic, version, flags, level, width, height, model_id, tile
 _CRC = struct.Struct("<I")
@@ -75,7 +76,7 @@ class Header:
     level: int  # quality in hundredths, 100..10000
     model_id: int  # first 4 bytes of the SHA-256 of the weights, little-endian
     gray: bool = False
-    tile: int = 16  # side of a tile in units of STRIDE pixels, 1..255
+    tile: int = 16  # side of a tile in units of STRIDE pixels, 1..MAX_TILE
 
     @property
     def quality(self) -> float:
@@ -139,8 +140,8 @@ def read_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
         raise FormatError(f"picture of {width}x{height} is outside 1..{max_pixels} pixels")
     if not 100 <= level <= 10_000:
         raise FormatError(f"quality level {level} is outside 100..10000")
-    if tile == 0:
-        raise FormatError("tile side is 0")
+    if not 1 <= tile <= MAX_TILE:
+        raise FormatError(f"tile side {tile} is outside 1..{MAX_TILE}")
     return Header(width, height, level, model_id, bool(flags & _GRAY), tile)
 
 

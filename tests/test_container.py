@@ -43,7 +43,7 @@ def test_overhead_of_one_picture_is_30_bytes() -> None:
 
 def test_tiles_cover_the_padded_picture_in_order() -> None:
     assert HEADER.tiles() == [Box(0, 0, 64, 64), Box(64, 0, 128, 64), Box(0, 64, 64, 128), Box(64, 64, 128, 128)]
-    assert dataclasses.replace(HEADER, tile=255).tiles() == [Box(0, 0, 128, 128)]
+    assert dataclasses.replace(HEADER, tile=64).tiles() == [Box(0, 0, 128, 128)]
 
 
 def test_every_truncation_is_named() -> None:
@@ -73,7 +73,8 @@ def test_every_flipped_bit_is_found() -> None:
         (reheader(width=0), FormatError, "picture of 0x70"),
         (reheader(width=65_535, height=65_535), FormatError, "65535x65535 is outside 1..268435456 pixels"),
         (reheader(width=16_000, height=16_000), TruncatedError, "62500 tiles need at least"),
-        (reheader(tile=0), FormatError, "tile side"),
+        (reheader(tile=0), FormatError, "tile side 0"),
+        (reheader(tile=65), FormatError, "tile side 65"),
         (DATA + b"x", TruncatedError, "section header"),
         (DATA + section(0x01, bytes(8)), FormatError, "has 4 tiles, got 5"),
         (DATA + section(0x82, b""), FormatError, "after the first tile"),

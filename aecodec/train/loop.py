@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from pytorch_optimizer import SOAP
@@ -99,7 +100,8 @@ class Trainer:
         """One optimizer step; returns the outcome per sample and the gradient norm before clipping."""
         config = self.config
         # Seeded by step and rank: a resumed run draws what the unbroken one would have drawn.
-        torch.manual_seed(hash((config.seed, self.step, self.rank)) & 0x7FFFFFFFFFFFFFFF)
+        (seed,) = np.random.SeedSequence((config.seed, self.step, self.rank)).generate_state(1)
+        torch.manual_seed(int(seed))
         x = random_crops(squares, config.batch, config.patch)
         anchor = torch.arange(config.batch) % ANCHORS
         position = (anchor + torch.rand(config.batch) - 0.5).clamp(0, ANCHORS - 1).to(self.device)
@@ -127,9 +129,18 @@ class Trainer:
         decay = min(self.config.ema, (1 + float(count)) / (10 + float(count)))
         torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
 
-    def save(self, path: Path) -> None:
+    def advance_clock(self, seconds: float) -> None:
+        """Set the time trained so far; processes take that of the slowest, so that all stop at the same step."""
+        self.seconds = seconds
+        if dist.is_initialized():
+            slowest = torch.tensor(seconds, dtype=torch.float64)
+            dist.all_reduce(slowest, dist.ReduceOp.MAX)
+            self.seconds = slowest.item()
+
+    def save(self, path: Path, budget: Budget) -> None:
         state = {
             "config": asdict(self.config),
+            "budget": asdict(budget),
             "model": self.model.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -140,8 +151,18 @@ class Trainer:
         torch.save(state, temporary)
         os.replace(temporary, path)
 
-    def load(self, path: Path) -> None:
-        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+    def resume(self, stable: Path, decay: Path, budget: Budget) -> None:
+        """Go on with the decay that belongs to this budget, or else from the state before any decay."""
+        for path in (decay, stable):
+            if not path.exists():
+                continue
+            state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+            if path == stable or state["budget"] == asdict(budget):
+                self._load(state, path)
+                return
+        raise InputError(f"{stable.parent} holds no checkpoint to resume from")
+
+    def _load(self, state: dict[str, Any], path: Path) -> None:
         if state["config"] != asdict(self.config):
             raise InputError(f"{path} was made with {state['config']}, not {asdict(self.config)}")
         self.model.load_state_dict(state["model"])
@@ -177,11 +198,9 @@ def train_model(
     with _process_group():
         trainer = Trainer(config, pick_device(device))
         stable, decay = run / "stable.pt", run / "decay.pt"
-        budget_file = run / "budget.json"
         if resume:
-            same = budget_file.exists() and json.loads(budget_file.read_text()) == asdict(budget)
-            trainer.load(decay if same and decay.exists() else stable)
-        elif stable.exists():
+            trainer.resume(stable, decay, budget)
+        elif stable.exists() or decay.exists():
             raise InputError(f"{run} holds a run already: give --resume or another folder")
         elif init is not None:
             restore(trainer.model, init)
@@ -189,7 +208,6 @@ def train_model(
         quiet = quiet or not main
         if main:
             run.mkdir(parents=True, exist_ok=True)
-            budget_file.write_text(json.dumps(asdict(budget)))
             record = {"command": command, "data": [source.name for source in sources], "config": asdict(config)}
             (run / "run.json").write_text(json.dumps(record, indent=1))
         squares = load_squares(sources, quiet=quiet).to(trainer.device)
@@ -199,7 +217,7 @@ def train_model(
         except KeyboardInterrupt:
             if main:
                 decaying = budget.progress(trainer.step, trainer.seconds) >= 1 - budget.decay
-                trainer.save(decay if decaying else stable)
+                trainer.save(decay if decaying else stable, budget)
             raise
 
 
@@ -222,23 +240,23 @@ def _loop(
         step_started = time.monotonic()
         outcome, norm = trainer.train_step(squares, budget.lr_factor(trainer.step, progress))
         now = time.monotonic()
-        trainer.seconds = before + now - started
+        trainer.advance_clock(before + now - started)
         decaying = progress >= 1 - budget.decay
         if trainer.step % LOG_EVERY == 0 and log:
             row = log.write(trainer, outcome, norm, pixels / (now - step_started) / 1e6)
             bar.set_postfix_str(" ".join(f"{key} {value:.4g}" for key, value in row.items()))
         bar.update(min(1.0, progress) - bar.n)
         if run and now - saved > 60 * save_minutes:
-            trainer.save(run / ("decay.pt" if decaying else "stable.pt"))
+            trainer.save(run / ("decay.pt" if decaying else "stable.pt"), budget)
             saved = now
         if run and not decaying and budget.progress(trainer.step, trainer.seconds) >= 1 - budget.decay:
-            trainer.save(run / "stable.pt")
+            trainer.save(run / "stable.pt", budget)
         if judge and now - validated > 60 * validate_minutes:
             judge.measure(trainer.average, trainer.step, trainer.seconds)
             validated = time.monotonic()
     bar.close()
     if run:
-        trainer.save(run / ("decay.pt" if budget.decay > 0 else "stable.pt"))
+        trainer.save(run / ("decay.pt" if budget.decay > 0 else "stable.pt"), budget)
     if judge:
         judge.measure(trainer.average, trainer.step, trainer.seconds)
 
