@@ -1,13 +1,15 @@
-# make demo, make test, make lint, make bench: each sets up what it needs in .venv
+# make demo, make test, make lint, make bench: each sets up what it needs in .venv (PYTHON is 3.11 or 3.12)
 PYTHON ?= python3
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --quiet
 
 .PHONY: demo test test-fast lint bench clean
 
 # The library as a user gets it: a built wheel, not the source tree.
 .venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find aecodec cli -type f -not -path '*/__pycache__/*')
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
+	rm -rf .venv/wheel
 	$(PIP) torch
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir .venv/wheel .
 	$(PIP) .venv/wheel/aecodec-*.whl

@@ -43,9 +43,9 @@ def encode(image: Image.Image | NDArray[np.uint8], *, quality: float = 60.0) -> 
     Uses the default model, on the GPU where there is one; Codec.load() chooses both. Raises InputError for a picture or
     quality that cannot be used.
     """
-    from aecodec.codec import shared_codec
+    from aecodec.codec import default_codec
 
-    return shared_codec().encode(image, quality=quality)
+    return default_codec().encode(image, quality=quality)
 
 
 def decode(data: bytes) -> Image.Image:
@@ -53,9 +53,9 @@ def decode(data: bytes) -> Image.Image:
 
     Raises FormatError for damaged data, UnsupportedError if it needs other weights or a newer aecodec.
     """
-    from aecodec.codec import shared_codec
+    from aecodec.codec import codec_for
 
-    return shared_codec(read_header(data).model_id).decode(data)
+    return codec_for(read_header(data).model_id).decode(data)
 
 
 def __getattr__(name: str) -> object:

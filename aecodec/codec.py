@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -27,7 +30,7 @@ from aecodec.container import (
 from aecodec.errors import FormatError, InputError
 from aecodec.image import Metadata, Picture, Pixels, from_picture, pad, to_picture
 from aecodec.model import ANALYSIS_HALO, SYNTHESIS_HALO, Y_STRIDE, Autoencoder, ModelConfig, anchor_weights
-from aecodec.prior import ANCHORS, SKIPPED_SCALES, Z_LIMIT, anchor_position, quality_level
+from aecodec.prior import ANCHORS, SCALES, SKIPPED_SCALES, Z_LIMIT, anchor_position, quality_level
 
 DEFAULT_QUALITY = 60.0
 _BAND = 8  # rows of features at 1/16 that are rendered at once: small enough for the cache, large enough for threads
@@ -37,20 +40,29 @@ _BLOCKS = dict(zip(Metadata._fields, (SectionKind.ICC, SectionKind.EXIF, Section
 class Codec:
     """One model on one device. Reusable and safe to share between threads: nothing changes after construction.
 
-    Networks see a picture tile by tile, each with a halo as wide as they can look, so that memory follows the tile and
-    the result equals that of the whole picture.
+    Networks see a picture area by area, each with a halo as wide as they can look, so that memory stays bounded and the
+    result equals that of the whole picture.
     """
 
-    def __init__(self, model: weights.Weights, device: torch.device, *, entropy_coder: str = "native") -> None:
+    def __init__(
+        self, model: weights.Weights, device: torch.device, *, entropy_coder: str = "native", work_tile: int = 16
+    ) -> None:
+        """work_tile: side of what the networks see at once, without halo, in units of 64 pixels."""
         if entropy_coder not in ("native", "compressai"):
             raise InputError(f"entropy_coder must be native or compressai, got {entropy_coder}")
         self.weights = model
         self.prior = model.prior
         self.tables = model.tables
         self.entropy_coder = entropy_coder
-        self.network = Autoencoder(ModelConfig.from_dict(model.config))
+        self.work_tile = work_tile
         parameters = {name: torch.from_numpy(array).float() for name, array in model.network.items()}
-        self.network.load_state_dict(parameters)
+        try:
+            self.network = Autoencoder(ModelConfig.from_dict(model.config))
+            self.network.load_state_dict(parameters)
+        except (RuntimeError, TypeError) as error:
+            raise InputError(f"weights do not fit their configuration: {str(error).splitlines()[0]}") from error
+        if len(model.tables.lengths) != ANCHORS * self.prior.N + SCALES:
+            raise InputError(f"weights hold {len(model.tables.lengths)} tables, not {ANCHORS * self.prior.N + SCALES}")
         self.network.to(device).eval().requires_grad_(requires_grad=False)
 
     @classmethod
@@ -115,11 +127,11 @@ class Codec:
         y = np.empty(self._y_shape(header), np.float32)
         z_symbols = np.empty(self._z_shape(header), np.int8)
         gains = self._anchor_weights(header.level)
-        for box in header.tiles():
+        for box in self._work_areas(header):
             region = box.grown(ANALYSIS_HALO, header.padded)
             core = box.relative_to(region)
             x = self._tensor(pixels[region.cells(1)].transpose(2, 0, 1)) / 255
-            with torch.inference_mode():
+            with _inference():
                 y_tile = self.network.analyze(x, gains)
                 z_tile = self.network.hyper_analyze(y_tile, gains).round().clamp(-Z_LIMIT, Z_LIMIT)
             y[:, *box.cells(Y_STRIDE)] = _array(y_tile)[:, *core.cells(Y_STRIDE)]
@@ -129,7 +141,7 @@ class Codec:
     def _quantize(self, y: NDArray[np.float32], z_symbols: NDArray[np.int8], header: Header) -> NDArray[np.int16]:
         """y_symbols [M, H/16, W/16]: y in units of its step, less the predicted mean."""
         y_symbols = np.empty(y.shape, np.int16)
-        for box in header.tiles():
+        for box in self._work_areas(header):
             region = box.grown(SYNTHESIS_HALO, header.padded)
             tile = self._quantize_tile(y[:, *region.cells(Y_STRIDE)], z_symbols[:, *region.cells(STRIDE)], header.level)
             y_symbols[:, *box.cells(Y_STRIDE)] = tile[:, *box.relative_to(region).cells(Y_STRIDE)]
@@ -142,7 +154,7 @@ class Codec:
         def code(mean: Tensor, step: Tensor) -> Tensor:
             return (y_tensor / step - mean).round().clamp(-32768, 32767) * coded
 
-        with torch.inference_mode():
+        with _inference():
             latents = self.network.predict(self._tensor(z_symbols), self._anchor_weights(level), code)
         return _array(latents.symbols).astype(np.int16)
 
@@ -181,12 +193,12 @@ class Codec:
         """Pixels uint8 [H, W, 3] of the padded picture."""
         pixels = np.empty((header.padded.bottom, header.padded.right, 3), np.uint8)
         gains = self._anchor_weights(header.level)
-        for box in header.tiles():
+        for box in self._work_areas(header):
             region = box.grown(SYNTHESIS_HALO, header.padded)
             rows, columns = box.relative_to(region).cells(Y_STRIDE)
             symbols = self._tensor(y_symbols[:, *region.cells(Y_STRIDE)])
             top = box.top
-            with torch.inference_mode():
+            with _inference():
                 z_hat = self._tensor(z_symbols[:, *region.cells(STRIDE)])
                 y_hat = self.network.dequantize(symbols, z_hat, gains)
                 features = [part[:, :, rows, columns] for part in self.network.g_s.features(y_hat, gains)]
@@ -195,6 +207,10 @@ class Codec:
                     pixels[top : top + levels.shape[2], box.left : box.right] = levels[0].permute(1, 2, 0).cpu().numpy()
                     top += levels.shape[2]
         return pixels
+
+    def _work_areas(self, header: Header) -> list[Box]:
+        """Areas that the networks process one by one: independent of the tiles that the file is coded in."""
+        return dataclasses.replace(header, tile=self.work_tile).tiles()
 
     def _y_shape(self, header: Header) -> tuple[int, int, int]:
         return self.prior.M, header.padded.bottom // Y_STRIDE, header.padded.right // Y_STRIDE
@@ -217,6 +233,13 @@ class Codec:
         return anchor_weights(torch.tensor([anchor_position(level)], dtype=like.dtype, device=like.device))
 
 
+@contextmanager
+def _inference() -> Iterator[None]:
+    """No gradients, and full float32 on GPUs that would round operands of convolutions to TF32."""
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+
+
 def _array(tensor: Tensor) -> NDArray[np.generic]:
     array: NDArray[np.generic] = tensor[0].cpu().numpy()
     return array
@@ -232,7 +255,14 @@ def pick_device(name: str) -> torch.device:
 
 
 @cache
-def shared_codec(model_id: int | None = None) -> Codec:
-    """The codec behind aecodec.encode and aecodec.decode: a shipped model, loaded once per process."""
-    model = weights.load() if model_id is None else weights.load_for(model_id)
-    return Codec(model, pick_device("auto"))
+def default_codec() -> Codec:
+    """The codec behind aecodec.encode: the default model, loaded once per process."""
+    return Codec.load()
+
+
+@cache
+def codec_for(model_id: int) -> Codec:
+    """The codec behind aecodec.decode: the shipped model that a file needs, loaded once per process."""
+    if model_id == default_codec().weights.model_id:
+        return default_codec()
+    return Codec(weights.load_for(model_id), pick_device("auto"))

@@ -13,11 +13,14 @@ from aecodec.errors import InputError
 Pixels = NDArray[np.uint8]  # [H, W, 3]
 
 
+_EXIF_PREFIX = b"Exif\0\0"  # stands before the block in JPEG and in Pillow's info
+
+
 class Metadata(NamedTuple):
     """Byte blocks that belong to a picture and travel unchanged."""
 
     icc: bytes | None = None
-    exif: bytes | None = None
+    exif: bytes | None = None  # from its TIFF header on
     xmp: bytes | None = None
 
 
@@ -35,6 +38,8 @@ def to_picture(image: Image.Image | NDArray[np.uint8]) -> Picture:
     """
     if isinstance(image, Image.Image):
         return _from_pil(image)
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"picture must be a PIL image or an array, got {type(image).__name__}")
     if image.dtype != np.uint8:
         raise InputError(f"array must be uint8, got {image.dtype}")
     if image.ndim == 2:
@@ -50,8 +55,9 @@ def from_picture(picture: Picture) -> Image.Image:
     if picture.gray:
         pixels = (pixels.astype(np.uint16).sum(2) + 1) // 3
     image = Image.fromarray(pixels.astype(np.uint8, copy=False))
-    named = zip(("icc_profile", "exif", "xmp"), picture.metadata, strict=True)
-    image.info.update({name: block for name, block in named if block is not None})
+    icc, exif, xmp = picture.metadata
+    blocks = {"icc_profile": icc, "exif": None if exif is None else _EXIF_PREFIX + exif, "xmp": xmp}
+    image.info.update({name: block for name, block in blocks.items() if block is not None})
     return image
 
 
@@ -64,12 +70,22 @@ def pad(pixels: Pixels, stride: int) -> Pixels:
 def _from_pil(image: Image.Image) -> Picture:
     if image.mode in {"F", "I"}:
         raise InputError(f"images of mode {image.mode} have no fixed range: convert to 8 bits first")
-    metadata = Metadata(image.info.get("icc_profile"), image.info.get("exif"), image.info.get("xmp"))
+    metadata = _metadata(image)
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.has_transparency_data:
         low, _ = image.convert("RGBA").getchannel("A").getextrema()
         if low != 255:
             raise InputError("transparency is not supported yet: flatten the picture first")
-    gray = image.mode in {"1", "L", "LA", "La"}
+    gray = image.mode in {"1", "L", "LA"}
     return Picture(np.asarray(image.convert("RGB")), gray, metadata)
+
+
+def _metadata(image: Image.Image) -> Metadata:
+    """The byte blocks of an image; without a color profile that is not for RGB or gray, since pixels become RGB."""
+    icc, exif, xmp = (image.info.get(name) for name in ("icc_profile", "exif", "xmp"))
+    if not image.mode.startswith(("RGB", "L", "P", "1", "I;16")) or image.mode == "LAB":
+        icc = None
+    if isinstance(exif, bytes):
+        exif = exif.removeprefix(_EXIF_PREFIX)
+    return Metadata(*(block if isinstance(block, bytes) else None for block in (icc, exif, xmp)))

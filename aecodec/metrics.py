@@ -59,12 +59,14 @@ def bd_rate(
     """Bjontegaard delta rate in percent: mean rate difference at equal quality; negative means fewer bits than anchor.
 
     Mean of log-rate over the common quality range, each curve interpolated by pchip (Bjontegaard 2001; pchip as in
-    the JVT common test conditions). Raises InputError where the curves share no quality range.
+    the JVT common test conditions). Raises InputError where the curves share no quality range or are none.
     """
     curves = []
     for rate, quality in ((anchor_bpp, anchor_psnr), (test_bpp, test_psnr)):
         order = np.argsort(quality)
         curves.append((np.asarray(quality, np.float64)[order], np.log(np.asarray(rate, np.float64)[order])))
+        if len(order) < 2 or np.any(np.diff(curves[-1][0]) <= 0):
+            raise InputError("a curve needs two or more points of different quality")
     low = max(quality[0] for quality, _ in curves)
     high = min(quality[-1] for quality, _ in curves)
     if not low < high:

@@ -7,6 +7,7 @@ prior.table_index from integers alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,11 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aecodec.prior import ANCHORS
+from aecodec.prior import ANCHORS, SCALES
 
-STRIDE = 64  # one z position covers STRIDE x STRIDE pixels
-Y_STRIDE = 16
-SCALE_MIN, SCALE_MAX = 0.11, 256.0  # ends of the table of scales, log-spaced
+Y_STRIDE = 16  # one y position covers 16x16 pixels, one z position STRIDE x STRIDE
+MIDDLE_LMBDA = 0.018
+SCALE_MIN, SCALE_MAX = 0.11, 256.0  # ends of the table of scales
+LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALES - 1)  # between neighbors of that table
 # How far one output can see, in pixels, rounded up to STRIDE (derived in docs/architecture.md): halos of tiles.
 ANALYSIS_HALO = 192  # pixels around a tile of y and z
 SYNTHESIS_HALO = 128  # latents around a tile of pixels
@@ -144,9 +146,14 @@ def anchor_weights(position: Tensor) -> Tensor:
     return (1 - (position[:, None] - anchors).abs()).clamp(min=0)
 
 
-def anchor_lmbda() -> Tensor:
-    """The trained lambdas [ANCHORS] on 255^2 * MSE, from 0.0018 to 0.18 (log-spaced)."""
-    return 0.0018 * 100 ** (torch.arange(ANCHORS) / (ANCHORS - 1))
+def lmbda(position: Tensor) -> Tensor:
+    """lambda on 255^2 * MSE at positions on the anchor axis: log-spaced, MIDDLE_LMBDA / 10 to MIDDLE_LMBDA * 10."""
+    return MIDDLE_LMBDA * 100 ** (position / (ANCHORS - 1) - 0.5)
+
+
+def log_gain_start() -> Tensor:
+    """Logarithm [ANCHORS] of 1 / step relative to the middle: proportional to sqrt(lambda) at high rate."""
+    return 0.5 * (lmbda(torch.arange(float(ANCHORS))) / MIDDLE_LMBDA).log()
 
 
 class Analysis(nn.Module):
@@ -312,5 +319,5 @@ def _checkerboard(y: Tensor) -> Tensor:
 
 
 def _log_y_gain() -> Tensor:
-    """Start of the gains of y: proportional to sqrt(lambda), as high-rate theory has it."""
-    return 0.5 * (anchor_lmbda() / 0.018).log() + 2.5
+    """Start of the gains of y; the constant brings y to a spread of a few steps."""
+    return log_gain_start() + 2.5

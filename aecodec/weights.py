@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from aecodec.tables import TableSet
 DEFAULT_MODEL = "m"
 SHIPPED = ("m",)  # append-only: released names keep their meaning
 _NETWORK = "network."
+_FORMAT = "aecodec weights 1"
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Weights:
             "tables.offsets": self.tables.offsets,
         }
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Digest of the configuration and of every tensor's name, type, shape and bytes, in order of names."""
         digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
@@ -61,19 +64,17 @@ class Weights:
         return int.from_bytes(bytes.fromhex(self.sha256[:8]), "little")
 
     def save(self, path: Path) -> None:
+        """Write the weights file, replacing an older one only when it is complete."""
         metadata = {
-            "format": "aecodec weights 1",
+            "format": _FORMAT,
             "config": json.dumps(self.config, sort_keys=True),
             "sha256": self.sha256,
             "training": json.dumps(self.training),
         }
         tensors = {name: np.ascontiguousarray(array) for name, array in self.tensors().items()}
-        path.write_bytes(save(tensors, metadata))
-
-    def summary(self) -> dict[str, Any]:
-        """Facts for people: identity, size and origin."""
-        parameters = sum(array.size for array in self.network.values()) + self.prior.weight.size
-        return {"sha256": self.sha256, "parameters": parameters, "config": self.config, "training": self.training}
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_bytes(save(tensors, metadata))
+        os.replace(temporary, path)
 
 
 def load(model: str | Path | None = None) -> Weights:
@@ -88,6 +89,8 @@ def load(model: str | Path | None = None) -> Weights:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} is no weights file: {error}") from error
+    if metadata.get("format") != _FORMAT:
+        raise InputError(f"{path} is no aecodec weights file: its format is {metadata.get('format')}, not {_FORMAT}")
     try:
         weights = Weights(
             config=json.loads(metadata["config"]),
@@ -101,7 +104,7 @@ def load(model: str | Path | None = None) -> Weights:
             tables=TableSet(tensors["tables.cumulative"], tensors["tables.lengths"], tensors["tables.offsets"]),
             training=json.loads(metadata["training"]),
         )
-    except (KeyError, ValueError) as error:
+    except (IndexError, KeyError, ValueError) as error:
         raise InputError(f"{path} is no aecodec weights file: {error}") from error
     if weights.sha256 != metadata.get("sha256"):
         raise InputError(f"{path} is damaged: SHA-256 {weights.sha256}, expected {metadata.get('sha256')}")

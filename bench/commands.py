@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 PATH = click.Path(path_type=Path)
+SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
 @click.group()
@@ -26,8 +27,11 @@ def rd(images: Path, codecs: str, device: str, out: Path | None) -> None:
     from bench.codecs import peers
     from bench.rd import run, table
 
-    pictures = sorted(path for path in images.iterdir() if path.suffix in {".png", ".ppm", ".bmp", ".tif"})
-    command = shlex.join(["python", "-m", "bench", "rd", "--images", images.name, "--codecs", codecs])
+    pictures = sorted(path for path in images.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not pictures:
+        raise click.ClickException(f"no pictures in {images}")
+    options = ["--images", images.name, "--codecs", codecs, "--device", device]
+    command = shlex.join(["python", "-m", "bench", "rd", *options])
     results = run(peers(tuple(codecs.split(",")), device), pictures, command)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)

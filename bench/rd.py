@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -62,6 +63,7 @@ def run(peers: list[Peer], pictures: list[Path], command: str) -> dict[str, Any]
         "command": command,
         "environment": {
             "aecodec": aecodec.__version__,
+            "commit": _git("rev-parse", "--short", "HEAD"),
             "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -70,6 +72,11 @@ def run(peers: list[Peer], pictures: list[Path], command: str) -> dict[str, Any]
         "codecs": {peer.name: peer.settings for peer in peers},
         "points": [asdict(point) for point in points],
     }
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    return done.stdout.strip() or "unknown"
 
 
 def mean_curves(points: Iterable[dict[str, Any]]) -> dict[str, np.ndarray]:
@@ -92,7 +99,7 @@ def table(results: dict[str, Any], anchor: str = "jpeg") -> str:
     for name, curve in curves.items():
         rate = PchipInterpolator(curve[:, 1], np.log(curve[:, 0]), extrapolate=False)
         cells = ["-" if np.isnan(value := rate(level)) else f"{np.exp(value):.3f}" for level in PSNR_LEVELS]
-        base = curves[anchor]
+        base = curves.get(anchor, curve)
         rates = [metrics.bd_rate(base[:, 0], base[:, k], curve[:, 0], curve[:, k]) for k in (1, 2)]
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {rates[0]:+.1f} % | {rates[1]:+.1f} % |")
     return "\n".join(lines)

@@ -15,6 +15,8 @@ from PIL import Image
 import aecodec
 from aecodec import weights
 from aecodec.entropy import SymbolReader, encode_symbols
+from aecodec.model import LOG_STEP, SCALE_MIN
+from aecodec.prior import ANCHORS
 
 SIZES = {"0.4 MP": (768, 512), "2 MP": (1920, 1080), "12 MP": (4000, 3000)}
 
@@ -35,9 +37,9 @@ def entropy_speed(count: int = 4_000_000) -> tuple[float, float]:
     prior, tables = model.prior, model.tables
     rng = np.random.default_rng(0)
     scale_index = rng.integers(3, 40, count)
-    scales = 0.11 * np.exp(np.log(256 / 0.11) / 63 * scale_index)
+    scales = SCALE_MIN * np.exp(LOG_STEP * scale_index)
     symbols = np.round(rng.normal(size=count) * scales).astype(np.int16)
-    indexes = (scale_index + 8 * prior.N).astype(np.uint16)
+    indexes = (scale_index + ANCHORS * prior.N).astype(np.uint16)
     data = encode_symbols(symbols, indexes, tables)
     encode = median_seconds(lambda: encode_symbols(symbols, indexes, tables), 5)
     decode = median_seconds(lambda: SymbolReader(data, tables).read(indexes), 5)

@@ -6,19 +6,17 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 import aecodec
-from aecodec.cli.files import image_file, image_format, open_image, replace_file
+from aecodec.cli.files import check_target, image_file, image_format, open_image, replace_file
 from aecodec.container import FORMAT_VERSION, STRIDE, unpack
 
-FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
-TARGET = click.Path(dir_okay=False, path_type=Path)
-FOLDER = click.Path(file_okay=False, path_type=Path)
-SOURCE = click.Path(exists=True, path_type=Path)
+FILE = click.Path(path_type=Path)  # what is wrong with a file is told by who opens it: exit code 1, not a usage error
 DEVICE = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
@@ -35,15 +33,18 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (aecodec.CodecError, OSError) as error:
+        except aecodec.CodecError as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            name = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(f"{name}{error.strerror or error}") from error
 
 
 class Reporter:
     """What a command tells: results unless --quiet, timing with -v."""
 
-    def __init__(self, verbose: bool, quiet: bool) -> None:
-        self.verbose, self.quiet = verbose, quiet
+    def __init__(self) -> None:
+        self.verbose = self.quiet = False
         self.started = time.perf_counter()
 
     def result(self, line: str) -> None:
@@ -58,27 +59,38 @@ class Reporter:
         self.started = now
 
 
+def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command -v and --quiet, which may stand before and behind its name."""
+
+    def switch_on(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+        report = context.ensure_object(Reporter)
+        if value:
+            setattr(report, str(parameter.name), True)
+
+    options: dict[str, Any] = {"expose_value": False, "is_flag": True, "callback": switch_on}
+    command = click.option("--quiet", help="Print nothing but errors.", **options)(command)
+    return click.option("-v", "--verbose", help="Say where the time goes.", **options)(command)
+
+
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(aecodec.__version__, prog_name="aecodec", message="%(prog)s %(version)s")
-@click.option("-v", "--verbose", is_flag=True, help="Say where the time goes.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@click.pass_context
-def main(context: click.Context, verbose: bool, quiet: bool) -> None:
+@reporting
+def main() -> None:
     """Learned image compression: small .aec files that decode the same everywhere.
 
     \b
     aecodec encode photo.png photo.aec
     aecodec decode photo.aec photo.png
     """
-    context.obj = Reporter(verbose, quiet)
 
 
 @main.command()
 @click.argument("source", type=FILE)
-@click.argument("target", type=TARGET)
+@click.argument("target", type=FILE)
 @click.option("-q", "--quality", type=click.FloatRange(1, 100), default=60, show_default=True, help="Higher is better.")
 @DEVICE
 @MODEL
+@reporting
 @click.pass_obj
 def encode(report: Reporter, source: Path, target: Path, quality: float, device: str, weights: Path | None) -> None:
     """Encode the image SOURCE to the .aec file TARGET.
@@ -87,6 +99,7 @@ def encode(report: Reporter, source: Path, target: Path, quality: float, device:
     aecodec encode photo.jpg photo.aec
     aecodec encode -q 85 photo.png photo.aec
     """
+    check_target(target)
     with open_image(source) as image:
         report.timing("read")
         codec = aecodec.Codec.load(weights, device)
@@ -100,9 +113,10 @@ def encode(report: Reporter, source: Path, target: Path, quality: float, device:
 
 @main.command()
 @click.argument("source", type=FILE)
-@click.argument("target", type=TARGET)
+@click.argument("target", type=FILE)
 @DEVICE
 @MODEL
+@reporting
 @click.pass_obj
 def decode(report: Reporter, source: Path, target: Path, device: str, weights: Path | None) -> None:
     """Decode the .aec file SOURCE to the image TARGET; its suffix names the format.
@@ -110,6 +124,7 @@ def decode(report: Reporter, source: Path, target: Path, device: str, weights: P
     \b
     aecodec decode photo.aec photo.png
     """
+    check_target(target)
     form = image_format(target)
     data = source.read_bytes()
     report.timing("read")
@@ -150,11 +165,15 @@ def info(source: Path, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("data", nargs=-1, required=True, type=SOURCE)
-@click.option("--out", "run", required=True, type=FOLDER, help="Folder of the run: checkpoints, logs, plot.")
+@click.argument("data", nargs=-1, required=True, type=FILE)
+@click.option("--out", "run", required=True, type=FILE, help="Folder of the run: checkpoints, logs, plot.")
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of the run.")
 @click.option("--init", type=FILE, help="Start from weights before a decay (export --state).")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Length of the run [default: 60].")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Length of the run  [default: 60, or what a resumed run was begun with]",
+)
 @click.option("--steps", type=click.IntRange(min=1), help="Length of the run in steps instead.")
 @click.option(
     "--decay",
@@ -163,13 +182,14 @@ def info(source: Path, as_json: bool) -> None:
     show_default=True,
     help="Share of the run at its end in which the learning rate falls to 0.",
 )
-@click.option("--validation", type=FOLDER, help="Folder of pictures that are measured but not trained on.")
+@click.option("--validation", type=FILE, help="Folder of pictures that are measured but not trained on.")
 @click.option("--model", default="m", show_default=True, help="Size of the model.")
 @click.option("--batch", type=int, default=8, show_default=True, help="Pictures per step and process, multiple of 8.")
 @click.option("--patch", type=int, default=192, show_default=True, help="Side of the crops in pixels, multiple of 64.")
 @click.option("--lr", type=float, default=1e-3, show_default=True, help="Learning rate of the stable phase.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @DEVICE
+@reporting
 @click.pass_obj
 def train(
     report: Reporter,
@@ -195,7 +215,9 @@ def train(
 
     if minutes is not None and steps is not None:
         raise click.UsageError("--minutes and --steps exclude each other")
-    budget = Budget(steps, None if steps else minutes or 60.0, decay)
+    budget = None if resume else Budget(minutes=60, decay=decay)
+    if minutes is not None or steps is not None:
+        budget = Budget(steps, minutes, decay)
     command = shlex.join(["aecodec", *sys.argv[1:]])
     train_model(
         data, run, budget, TrainConfig(**settings), device=device, resume=resume, init=init, validation=validation,
@@ -204,13 +226,14 @@ def train(
 
 
 @main.command()
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("target", type=TARGET)
-@click.option("--state", type=TARGET, help="Also write the weights before the decay, for train --init.")
+@click.argument("run", type=FILE)
+@click.argument("target", type=FILE, required=False)
+@click.option("--state", type=FILE, help="Also write the weights before the decay, for train --init.")
+@reporting
 @click.pass_obj
-def export(report: Reporter, run: Path, target: Path, state: Path | None) -> None:
-    """Freeze the newest state of RUN into the weights file TARGET (.safetensors)."""
+def export(report: Reporter, run: Path, target: Path | None, state: Path | None) -> None:
+    """Freeze the newest decay of RUN into a weights file, TARGET or weights.safetensors in RUN."""
     from aecodec.train import export_run
 
-    weights = export_run(run, target, state=state)
+    target, weights = export_run(run, target, state=state)
     report.result(f"{target}: model {weights.model_id:08x}, sha256 {weights.sha256}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import struct
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,7 +27,9 @@ def open_image(path: Path) -> Iterator[Image.Image]:
             image.load()
         except UnidentifiedImageError as error:
             raise InputError(f"{path} is no image that Pillow can read") from error
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+        except Exception as error:  # Pillow's parsers raise whatever a broken file makes them raise
             raise InputError(f"{path} cannot be read: {error}") from error
         yield image
 
@@ -48,20 +50,37 @@ def image_file(image: Image.Image, name: str) -> bytes:
     file = BytesIO()
     try:
         image.save(file, name, **options)
-    except (OSError, ValueError, KeyError, struct.error) as error:
+    except Exception as error:  # as above; metadata from a file may be anything
         raise InputError(f"picture cannot be written as {name}: {error}") from error
     return file.getvalue()
+
+
+def check_target(path: Path) -> None:
+    """Raise InputError where replace_file could not write: better before the work than after it."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a regular file")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"no folder {path.parent}")
 
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write data under a temporary name beside path, then rename: path holds the old or the new file, nothing else."""
     target = path.resolve()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    descriptor, temporary = tempfile.mkstemp(prefix=".aecodec-", suffix=".tmp", dir=target.parent)
     try:
-        with temporary.open("xb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+            os.fchmod(file.fileno(), target.stat().st_mode if target.exists() else 0o666 & ~_umask())
         os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    except BaseException:
+        Path(temporary).unlink()
+        raise
+
+
+def _umask() -> int:
+    """The mask for new files, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -18,6 +18,7 @@ from support import DATA, psnr
 import aecodec
 from aecodec.cli.app import main
 from aecodec.cli.files import replace_file
+from aecodec.container import pack, unpack
 
 
 def run(*arguments: object) -> Result:
@@ -88,8 +89,9 @@ def test_info_tells_the_header(photo: Path) -> None:
 
 
 def test_verbose_says_where_time_goes(tmp_path: Path, photo: Path) -> None:
-    errors = run("-v", "encode", photo, tmp_path / "a.aec").stderr
-    assert [line.split(":")[0] for line in errors.splitlines()] == ["read", "load model", "encode", "write"]
+    for arguments in (["-v", "encode"], ["encode", "--verbose"]):
+        errors = run(*arguments, photo, tmp_path / "a.aec").stderr
+        assert [line.split(":")[0] for line in errors.splitlines()] == ["read", "load model", "encode", "write"]
 
 
 def test_version_and_help_of_every_command() -> None:
@@ -105,6 +107,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], int, str]]:
     good = DATA / "golden" / "gray.aec"
     files = {
         "empty.aec": b"",
+        "shard.tar": b"no shard",
         "cut.aec": good.read_bytes()[:-1],
         "tail.aec": good.read_bytes() + b"garbage",
         "text.aec": b"hello, world, this is no picture",
@@ -118,14 +121,17 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], int, str]]:
     out, png = folder / "out.aec", folder / "out.png"
     tiny = ["--weights", DATA / "tiny.safetensors"]
     return {
-        "missing source": (["encode", folder / "none.png", out], 2, "does not exist"),
-        "source is a folder": (["encode", folder / "folder", out], 2, "is a directory"),
-        "target is a folder": (["encode", DATA / "coffee.png", folder / "folder"], 2, "is a directory"),
+        "missing source": (["encode", folder / "none.png", out], 1, "No such file or directory"),
+        "missing file": (["decode", folder / "none.aec", png], 1, "none.aec: No such file or directory"),
+        "source is a folder": (["encode", folder / "folder", out], 1, "Is a directory"),
+        "file is a folder": (["decode", folder / "folder", png], 1, "Is a directory"),
+        "target is a folder": (["encode", DATA / "coffee.png", folder / "folder"], 1, "not a regular file"),
+        "target is a device": (["encode", DATA / "coffee.png", "/dev/null"], 1, "not a regular file"),
         "quality": (["encode", DATA / "coffee.png", out, "-q", "0"], 2, "not in the range 1<=x<=100"),
         "no image": (["encode", folder / "text.aec", out], 1, "no image that Pillow can read"),
         "empty image": (["encode", folder / "empty.png", out], 1, "no image that Pillow can read"),
         "broken image": (["encode", folder / "broken.png", out], 1, "cannot be read"),
-        "no such folder": (["encode", DATA / "coffee.png", folder / "a" / "b.aec"], 1, "No such file or directory"),
+        "no such folder": (["encode", DATA / "coffee.png", folder / "a" / "b.aec"], 1, "no folder"),
         "weights": (["encode", DATA / "coffee.png", out, "--weights", folder / "weights.safetensors"], 1, "no weights"),
         "empty file": (["decode", folder / "empty.aec", png, *tiny], 1, "header needs 21 bytes, got 0"),
         "truncated file": (["decode", folder / "cut.aec", png, *tiny], 1, "section 0x01 needs"),
@@ -135,6 +141,12 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], int, str]]:
         "suffix": (["decode", good, folder / "out.xyz", *tiny], 1, "no image format"),
         "info of text": (["info", folder / "text.aec"], 1, "not an .aec file"),
         "no pictures": (["train", folder / "folder", "--out", folder / "run"], 1, "no pictures in"),
+        "no data": (["train", folder / "none", "--out", folder / "run"], 1, "no file or folder"),
+        "broken shard": (["train", folder / "shard.tar", "--out", folder / "run"], 1, "is no tar shard"),
+        "patch": (["train", folder / "folder", "--out", folder / "run", "--patch", "100"], 1, "multiple of 64"),
+        "batch": (["train", folder / "folder", "--out", folder / "run", "--batch", "0"], 1, "multiple of 8"),
+        "size": (["train", folder / "folder", "--out", folder / "run", "--model", "xl"], 1, "no model 'xl'"),
+        "nothing to resume": (["train", folder / "folder", "--out", folder / "run", "--resume"], 1, "no checkpoint"),
         "no run": (["export", folder / "folder", folder / "w.safetensors"], 1, "holds no checkpoint"),
     }
 
@@ -165,6 +177,31 @@ def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         replace_file(target, b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["photo.aec"]
     assert target.read_bytes() == b"old"
+
+
+def test_replaced_file_keeps_its_mode_and_a_new_one_follows_the_umask(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.aec", tmp_path / "new.aec"
+    old.write_bytes(b"old")
+    old.chmod(0o640)
+    replace_file(old, b"new")
+    replace_file(new, b"new")
+    reference = tmp_path / "reference"
+    reference.touch()
+    assert (old.stat().st_mode & 0o777, new.stat().st_mode) == (0o640, reference.stat().st_mode)
+
+
+def test_hostile_metadata_is_an_error_and_no_traceback(tmp_path: Path) -> None:
+    data = (DATA / "golden" / "metadata.aec").read_bytes()
+    header, metadata, tiles = unpack(data)
+    for kind in metadata:
+        metadata[kind] = b"\xff" * 9
+    (tmp_path / "hostile.aec").write_bytes(pack(header, metadata, tiles))
+    for suffix in (".tiff", ".avif", ".jpg", ".png", ".webp"):
+        target = tmp_path / f"out{suffix}"
+        result = run("decode", tmp_path / "hostile.aec", target, "--weights", DATA / "tiny.safetensors")
+        assert result.exit_code in (0, 1), (suffix, result.exception)
+        assert target.exists() == (result.exit_code == 0)
+        assert result.exit_code == 0 or result.stderr.startswith("Error: picture cannot be written"), result.stderr
 
 
 def test_replacing_through_a_link_keeps_the_link(tmp_path: Path) -> None:

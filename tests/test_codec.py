@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ import aecodec
 from aecodec import Codec, FormatError, InputError, UnsupportedError, metrics
 from aecodec.container import HEADER_SIZE, Header, pack, unpack
 from aecodec.entropy import encode_symbols
+from aecodec.tables import TableSet
 
 
 def test_photograph_round_trip(codec: Codec, coffee: Image.Image) -> None:
@@ -105,19 +107,17 @@ def test_tiles_leave_no_trace(codec: Codec, coffee: Image.Image) -> None:
     """The networks in 64-pixel tiles with halos and on the whole picture: the same pixels, on photo and gradient."""
     ramp = np.linspace(60, 200, 256)[None, :, None] + np.linspace(0, 20, 192)[:, None, None] + np.zeros(3)
     for pixels in (np.asarray(coffee), ramp.astype(np.uint8)):
-        data = codec.encode(pixels, quality=70, tile=1)
-        header = aecodec.read_header(data)
-        z_symbols, y_symbols = codec.decode_symbols(data)
-        whole = codec._synthesize(y_symbols, z_symbols, dataclasses.replace(header, tile=64))
-        tiled = codec._synthesize(y_symbols, z_symbols, header)
-        assert np.abs(whole.astype(int) - tiled).max() <= 1
+        data = codec.encode(pixels, quality=70)
+        tiled = Codec(codec.weights, torch.device("cpu"), work_tile=1)
+        difference = np.asarray(tiled.decode(data)).astype(int) - np.asarray(codec.decode(data))
+        assert np.abs(difference).max() <= 1
 
 
 def test_analysis_in_tiles_equals_the_whole(codec: Codec, coffee: Image.Image) -> None:
     pixels = aecodec.image.pad(np.asarray(coffee), 64)
-    header = Header(600, 400, 6000, 0, tile=1)
-    y_tiled, z_tiled = codec._analyze(pixels, header)
-    y_whole, z_whole = codec._analyze(pixels, dataclasses.replace(header, tile=64))
+    header = Header(600, 400, 6000, 0)
+    y_tiled, z_tiled = Codec(codec.weights, torch.device("cpu"), work_tile=1)._analyze(pixels, header)
+    y_whole, z_whole = codec._analyze(pixels, header)
     assert np.allclose(y_tiled, y_whole, atol=2e-3)
     assert np.mean(z_tiled != z_whole) < 1e-3  # a rounding tie may fall either way; both are valid files
 
@@ -206,6 +206,26 @@ def test_picture_above_the_cap_is_refused(tiny: Codec) -> None:
     pixels = np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (65_536, 1, 3))
     with pytest.raises(InputError, match="65535 per side"):
         tiny.encode(pixels)
+
+
+def test_weights_that_do_not_fit_are_refused(tiny: Codec, tmp_path: Path) -> None:
+    model = tiny.weights
+    network = dict(model.network)
+    network.pop("g_s.leave.weight")
+    short = TableSet(model.tables.cumulative[:-2], model.tables.lengths[:-1], model.tables.offsets[:-1])
+    for broken, message in (
+        (dataclasses.replace(model, network=network), "do not fit their configuration"),
+        (dataclasses.replace(model, config={"depth": 3}), "do not fit their configuration"),
+        (dataclasses.replace(model, tables=short), "tables, not"),
+    ):
+        broken.save(tmp_path / "broken.safetensors")
+        with pytest.raises(InputError, match=message):
+            Codec.load(tmp_path / "broken.safetensors", device="cpu")
+    data = bytearray((DATA / "tiny.safetensors").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "flipped.safetensors").write_bytes(data)
+    with pytest.raises(InputError, match="is damaged: SHA-256"):
+        Codec.load(tmp_path / "flipped.safetensors")
 
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:7"])

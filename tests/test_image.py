@@ -54,6 +54,28 @@ def test_other_arrays_are_refused(array: np.ndarray, message: str) -> None:
         to_picture(array)
 
 
+def test_exif_has_one_form_inside_and_pillows_form_outside() -> None:
+    block = b"MM\0*\0\0\0\x08\0\0"
+    for outside in (block, b"Exif\0\0" + block):  # WebP's and JPEG's
+        image = Image.new("RGB", (2, 2))
+        image.info["exif"] = outside
+        picture = to_picture(image)
+        assert picture.metadata.exif == block
+        assert from_picture(picture).info["exif"] == b"Exif\0\0" + block
+
+
+def test_profile_of_other_channels_is_left_out() -> None:
+    for mode, kept in (("RGB", b"profile"), ("L", b"profile"), ("CMYK", None), ("LAB", None)):
+        image = Image.new(mode, (2, 2))
+        image.info["icc_profile"] = b"profile"
+        assert to_picture(image).metadata.icc == kept, mode
+
+
+def test_what_is_no_picture_is_refused() -> None:
+    with pytest.raises(InputError, match="got list"):
+        to_picture([[1, 2], [3, 4]])
+
+
 def test_float_images_are_refused() -> None:
     with pytest.raises(InputError, match="mode F"):
         to_picture(Image.new("F", (2, 2)))

@@ -134,6 +134,22 @@ def test_truncated_stream_is_refused(message: tuple[TableSet, NDArray[np.int16],
         read(data[:cut], indexes, tables)
 
 
+def test_escape_with_a_leading_zero_digit_is_refused() -> None:
+    """The same symbol in more digits than needed: a second file for one picture, which no encoder writes."""
+    tables = TableSet(np.array([0, 1 << PRECISION], np.int32), np.array([2], np.int32), np.array([0], np.int32))
+
+    def stream(digits: list[int]) -> bytes:
+        state = 1 << 31
+        for digit in reversed([len(digits), *digits]):
+            state = state << 4 | digit
+        return (state & 0xFFFFFFFF).to_bytes(4, "little") + (state >> 32).to_bytes(4, "little")
+
+    zero = np.zeros(1, np.uint16)
+    assert read(stream([2]), zero, tables).tolist() == [1]
+    with pytest.raises(FormatError, match="leading zero"):
+        read(stream([2, 0]), zero, tables)
+
+
 def test_words_behind_the_end_are_refused(message: tuple[TableSet, NDArray[np.int16], NDArray[np.uint16]]) -> None:
     tables, symbols, indexes = message
     with pytest.raises(FormatError, match="does not end"):

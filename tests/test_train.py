@@ -59,6 +59,8 @@ def test_folders_and_shards_give_the_same_squares(tmp_path: Path, pictures: Path
 def test_resumed_run_continues_the_same_curve(tmp_path: Path, pictures: Path) -> None:
     train(pictures, tmp_path / "straight", 6)
     train(pictures, tmp_path / "parts", 3)
+    with pytest.raises(InputError, match="used up its budget"):
+        train_model([pictures], tmp_path / "parts", None, CONFIG, resume=True, device="cpu", quiet=True)
     train(pictures, tmp_path / "parts", 6, resume=True)
     straight, parts = weights_of(tmp_path / "straight"), weights_of(tmp_path / "parts")
     assert straight.keys() == parts.keys()
@@ -82,7 +84,7 @@ def test_run_exports_a_codec_of_its_own(tmp_path: Path, pictures: Path, coffee: 
     data = codec.encode(coffee, quality=90)
     assert codec.decode(data).size == coffee.size
     training = codec.weights.training
-    assert training["data"] == [pictures.name]
+    assert training["sessions"][0]["data"] == [pictures.name]
     assert training["steps"] == 60
     again = tmp_path / "again"
     train_model([pictures], again, Budget(steps=1, decay=0), CONFIG, init=state, device="cpu", quiet=True)

@@ -46,11 +46,12 @@ void decode(aecodec::Decoder& decoder, Array<aecodec::Index, 1> indexes, const a
 NB_MODULE(_native, m) {
   nb::exception<aecodec::StreamError>(m, "StreamError", PyExc_ValueError);
   nb::class_<aecodec::Tables>(m, "Tables")
-      .def("__init__", &make_tables, "cumulative"_a, "lengths"_a, "offsets"_a)
+      .def("__init__", &make_tables, "cumulative"_a.noconvert(), "lengths"_a.noconvert(),
+           "offsets"_a.noconvert())
       .def("__len__", &aecodec::Tables::size);
-  m.def("encode", &encode, "symbols"_a, "indexes"_a, "tables"_a);
+  m.def("encode", &encode, "symbols"_a.noconvert(), "indexes"_a.noconvert(), "tables"_a);
   nb::class_<aecodec::Decoder>(m, "Decoder")
       .def("__init__", &make_decoder, "data"_a, nb::keep_alive<1, 2>())
-      .def("decode", &decode, "indexes"_a, "tables"_a, "symbols"_a)
+      .def("decode", &decode, "indexes"_a.noconvert(), "tables"_a, "symbols"_a.noconvert())
       .def("finish", &aecodec::Decoder::finish);
 }

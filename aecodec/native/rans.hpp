@@ -207,7 +207,12 @@ class Decoder {
   Escape read_escape() {
     Escape escape{0, digit()};
     if (escape.digits > MAX_DIGITS) throw StreamError("entropy-coded symbol exceeds 16 bits");
-    for (unsigned k = 0; k < escape.digits; ++k) escape.value |= digit() << (DIGIT_BITS * k);
+    std::uint32_t top = 1;
+    for (unsigned k = 0; k < escape.digits; ++k) {
+      top = digit();
+      escape.value |= top << (DIGIT_BITS * k);
+    }
+    if (top == 0) throw StreamError("entropy-coded symbol has a leading zero digit");  // encode() writes none
     return escape;
   }
 

@@ -30,10 +30,15 @@ def list_pictures(sources: Sequence[Path]) -> list[tuple[Path, str]]:
         if source.is_dir():
             names = sorted(str(path.relative_to(source)) for path in source.rglob("*"))
         elif source.suffix == ".tar":
-            with tarfile.open(source) as shard:
-                names = sorted(shard.getnames())
-        else:
+            try:
+                with tarfile.open(source) as shard:
+                    names = sorted(shard.getnames())
+            except tarfile.TarError as error:
+                raise InputError(f"{source} is no tar shard") from error
+        elif source.is_file():
             names = [""]
+        else:
+            raise InputError(f"no file or folder {source}")
         found += [(source, name) for name in names if Path(name or source).suffix.lower() in SUFFIXES]
     if not found:
         raise InputError(f"no pictures in {', '.join(map(str, sources))}")
@@ -90,7 +95,7 @@ def _squares(data: bytes, name: str) -> list[NDArray[np.uint8]]:
     try:
         with Image.open(io.BytesIO(data)) as image:
             pixels = np.asarray(image.convert("RGB"))
-    except (OSError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{name} cannot be read: {error}") from error
     H, W, _ = pixels.shape
     if H < SIDE or W < SIDE:

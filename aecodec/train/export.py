@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from aecodec.errors import InputError
-from aecodec.model import CONFIGS, SCALE_MAX, SCALE_MIN
+from aecodec.model import CONFIGS, LOG_STEP, SCALE_MIN
 from aecodec.prior import SCALES, Prior
 from aecodec.reference import EntropyBottleneck, GaussianConditional
 from aecodec.tables import TableSet
@@ -25,9 +25,10 @@ from aecodec.weights import Weights
 SHIFT = 20  # binary places of the table index before it is rounded
 
 
-def export_run(run: Path, target: Path, *, state: Path | None = None) -> Weights:
-    """Write the weights file of a run: of the end of its decay, or of its newest checkpoint before there is one.
+def export_run(run: Path, target: Path | None = None, *, state: Path | None = None) -> tuple[Path, Weights]:
+    """Write the weights file of a run: of its newest decay, or of its stable state before there is one.
 
+    `target` is weights.safetensors in the folder of the run unless given; returned with the weights.
     `state` also writes the weights before the decay in float16, from which `train --init` goes on elsewhere.
     Raises InputError for a folder without a run.
     """
@@ -36,8 +37,12 @@ def export_run(run: Path, target: Path, *, state: Path | None = None) -> Weights
         raise InputError(f"{run} holds no checkpoint")
     newest = decay if decay.exists() else stable
     checkpoint: dict[str, Any] = torch.load(newest, map_location="cpu", weights_only=True)
-    record = json.loads((run / "run.json").read_text())
-    record |= {"steps": checkpoint["step"], "minutes": round(checkpoint["seconds"] / 60, 1)}
+    record = {
+        "sessions": checkpoint["origin"],
+        "config": checkpoint["config"],
+        "steps": checkpoint["step"],
+        "minutes": round(checkpoint["seconds"] / 60, 1),
+    }
     model = RateDistortion(CONFIGS[checkpoint["config"]["model"]])
     averaged = {
         name.removeprefix("module."): tensor
@@ -46,6 +51,7 @@ def export_run(run: Path, target: Path, *, state: Path | None = None) -> Weights
     }
     model.load_state_dict(averaged)
     weights = freeze(model, record)
+    target = target or run / "weights.safetensors"
     target.parent.mkdir(parents=True, exist_ok=True)
     weights.save(target)
     if state is not None:
@@ -55,13 +61,16 @@ def export_run(run: Path, target: Path, *, state: Path | None = None) -> Weights
         }
         state.parent.mkdir(parents=True, exist_ok=True)
         state.write_bytes(save(halves))
-    return weights
+    return target, weights
 
 
 def restore(model: RateDistortion, state: Path) -> None:
-    """Load the weights that export_run(state=...) wrote."""
-    tensors = {name: torch.from_numpy(array).float() for name, array in load_file(state).items()}
-    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    """Load the weights that export_run(state=...) wrote. Raises InputError for a file that does not fit."""
+    try:
+        tensors = {name: torch.from_numpy(array).float() for name, array in load_file(state).items()}
+        missing, unexpected = model.load_state_dict(tensors, strict=False)
+    except (RuntimeError, SafetensorError) as error:
+        raise InputError(f"{state} does not fit the model: {str(error).splitlines()[0]}") from error
     tables = {"_offset", "_quantized_cdf", "_cdf_length"}  # CompressAI's own buffers, filled at export
     if unexpected or any(name.split(".")[-1] not in tables | {"scale_table"} for name in missing):
         raise InputError(f"{state} does not fit the model: {[*missing, *unexpected][:3]}")
@@ -72,6 +81,7 @@ def freeze(model: RateDistortion, training: dict[str, Any]) -> Weights:
     """Weights of a trained model; `training` says how it was made."""
     network = {name: tensor.half().numpy() for name, tensor in model.autoencoder.state_dict().items()}
     tables = _join(_bottleneck_tables(model.prior.bottleneck), _gaussian_tables())
+    tables.native  # noqa: B018 - checks them
     return Weights(asdict(model.autoencoder.config), network, _integer_prior(model.prior), tables, training)
 
 
@@ -95,8 +105,7 @@ def _bottleneck_tables(bottleneck: EntropyBottleneck) -> TableSet:
 
 
 def _gaussian_tables() -> TableSet:
-    step = math.log(SCALE_MAX / SCALE_MIN) / (SCALES - 1)
-    conditional = GaussianConditional([SCALE_MIN * math.exp(step * index) for index in range(SCALES)])
+    conditional = GaussianConditional([SCALE_MIN * math.exp(LOG_STEP * index) for index in range(SCALES)])
     conditional.update()
     return _trim(conditional)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
 import time
@@ -24,10 +23,11 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from aecodec.codec import pick_device
-from aecodec.errors import InputError
+from aecodec.container import STRIDE
+from aecodec.errors import CodecError, InputError
 from aecodec.model import CONFIGS, Pointwise
 from aecodec.prior import ANCHORS
-from aecodec.train.data import load_squares, random_crops
+from aecodec.train.data import SIDE, load_squares, random_crops
 from aecodec.train.export import restore
 from aecodec.train.objective import Outcome, RateDistortion
 from aecodec.train.validation import Validation
@@ -46,6 +46,16 @@ class TrainConfig:
     lr: float = 1e-3
     ema: float = 0.999
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.model not in CONFIGS:
+            raise InputError(f"no model '{self.model}', there are {', '.join(CONFIGS)}")
+        if self.batch <= 0 or self.batch % ANCHORS:
+            raise InputError(f"batch must be a multiple of {ANCHORS}, got {self.batch}")
+        if not STRIDE <= self.patch <= SIDE or self.patch % STRIDE:
+            raise InputError(f"patch must be a multiple of {STRIDE} up to {SIDE}, got {self.patch}")
+        if self.seed < 0:
+            raise InputError(f"seed must not be negative, got {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -72,10 +82,6 @@ class Trainer:
     """Model, optimizers, averaged weights and counters of one run: all that a checkpoint holds."""
 
     def __init__(self, config: TrainConfig, device: torch.device) -> None:
-        if config.batch % ANCHORS:
-            raise InputError(f"batch must be a multiple of {ANCHORS}, got {config.batch}")
-        if config.model not in CONFIGS:
-            raise InputError(f"no model '{config.model}', there are {', '.join(CONFIGS)}")
         torch.manual_seed(config.seed)
         self.config = config
         self.device = device
@@ -95,6 +101,7 @@ class Trainer:
         ]
         self.step = 0
         self.seconds = 0.0
+        self.origin: list[dict[str, Any]] = []  # command and data of every session of the run
 
     def train_step(self, squares: Tensor, lr_factor: float) -> tuple[Outcome, float]:
         """One optimizer step; returns the outcome per sample and the gradient norm before clipping."""
@@ -141,6 +148,7 @@ class Trainer:
         state = {
             "config": asdict(self.config),
             "budget": asdict(budget),
+            "origin": self.origin,
             "model": self.model.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -151,16 +159,19 @@ class Trainer:
         torch.save(state, temporary)
         os.replace(temporary, path)
 
-    def resume(self, stable: Path, decay: Path, budget: Budget) -> None:
-        """Go on with the decay that belongs to this budget, or else from the state before any decay."""
-        for path in (decay, stable):
-            if not path.exists():
-                continue
+    def resume(self, run: Path, budget: Budget | None) -> Budget:
+        """Go on with the decay that belongs to this budget, or else from the state before any decay.
+
+        Returns the budget; None stands for the one that the newest checkpoint was made with.
+        """
+        checkpoints = [path for path in (run / "decay.pt", run / "stable.pt") if path.exists()]
+        for path in checkpoints:
             state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-            if path == stable or state["budget"] == asdict(budget):
+            budget = budget or Budget(**state["budget"])
+            if path == checkpoints[-1] or state.get("budget") == asdict(budget):
                 self._load(state, path)
-                return
-        raise InputError(f"{stable.parent} holds no checkpoint to resume from")
+                return budget
+        raise InputError(f"{run} holds no checkpoint to resume from")
 
     def _load(self, state: dict[str, Any], path: Path) -> None:
         if state["config"] != asdict(self.config):
@@ -170,12 +181,13 @@ class Trainer:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.step, self.seconds = state["step"], state["seconds"]
+        self.origin = [*state.get("origin", []), *self.origin]
 
 
 def train_model(
     sources: Sequence[Path],
     run: Path,
-    budget: Budget,
+    budget: Budget | None = None,
     config: TrainConfig | None = None,
     *,
     device: str = "auto",
@@ -191,34 +203,28 @@ def train_model(
 
     `stable.pt` is the newest state before the decay, `decay.pt` the newest one in it. Resuming continues the decay
     that was cut off; with another budget it goes on from `stable.pt`, so that one long stable run feeds many exports.
+    Without a budget, a new run takes 60 minutes and a resumed one what it was begun with.
     `init` starts a new run from the weights that export_run(state=...) wrote.
     Raises InputError for unusable pictures, settings, or a folder that holds another run.
     """
     config = config or TrainConfig()
     with _process_group():
-        trainer = Trainer(config, pick_device(device))
-        stable, decay = run / "stable.pt", run / "decay.pt"
+        trainer = Trainer(config, _own_device(device))
+        trainer.origin.append({"command": command, "data": [source.name for source in sources]})
         if resume:
-            trainer.resume(stable, decay, budget)
-        elif stable.exists() or decay.exists():
+            budget = trainer.resume(run, budget)
+        elif (run / "stable.pt").exists() or (run / "decay.pt").exists():
             raise InputError(f"{run} holds a run already: give --resume or another folder")
         elif init is not None:
             restore(trainer.model, init)
+        budget = budget or Budget(minutes=60)
         main = trainer.rank == 0
         quiet = quiet or not main
         if main:
             run.mkdir(parents=True, exist_ok=True)
-            record = {"command": command, "data": [source.name for source in sources], "config": asdict(config)}
-            (run / "run.json").write_text(json.dumps(record, indent=1))
         squares = load_squares(sources, quiet=quiet).to(trainer.device)
         judge = Validation(validation, run, trainer.device) if validation and main else None
-        try:
-            _loop(trainer, squares, budget, run if main else None, judge, save_minutes, validate_minutes, quiet)
-        except KeyboardInterrupt:
-            if main:
-                decaying = budget.progress(trainer.step, trainer.seconds) >= 1 - budget.decay
-                trainer.save(decay if decaying else stable, budget)
-            raise
+        _loop(trainer, squares, budget, run if main else None, judge, save_minutes, validate_minutes, quiet)
 
 
 def _loop(
@@ -235,7 +241,11 @@ def _loop(
     started, before = time.monotonic(), trainer.seconds
     saved = validated = started
     pixels = trainer.config.batch * trainer.config.patch**2
-    bar = tqdm(total=1.0, desc="training", disable=quiet, bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}")
+    progress = budget.progress(trainer.step, trainer.seconds)
+    if progress >= 1:
+        raise InputError(f"the run has used up its budget after {trainer.step} steps: give it a larger one")
+    form = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
+    bar = tqdm(total=1.0, initial=progress, desc="training", disable=quiet, bar_format=form)
     while (progress := budget.progress(trainer.step, trainer.seconds)) < 1:
         step_started = time.monotonic()
         outcome, norm = trainer.train_step(squares, budget.lr_factor(trainer.step, progress))
@@ -286,8 +296,14 @@ class _Log:
             lr = trainer.optimizers[0].param_groups[0]["lr"]
             writer.writerow([f"{trainer.seconds / 60:.2f}", f"{lr:.3g}", *(f"{value:.5g}" for value in row.values())])
         if not math.isfinite(row["loss"]):
-            raise InputError(f"training diverged at step {trainer.step}: the loss is {row['loss']}")
+            raise CodecError(f"training diverged at step {trainer.step}: the loss is {row['loss']}")
         return row
+
+
+def _own_device(name: str) -> torch.device:
+    """The device of a name; with several GPUs each process that torchrun started has its own."""
+    device = pick_device(name)
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if device.type == "cuda" else device
 
 
 @contextmanager

@@ -9,19 +9,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aecodec.model import (
-    SCALE_MAX,
+    LOG_STEP,
+    MIDDLE_LMBDA,
     SCALE_MIN,
     Autoencoder,
     ModelConfig,
     Pointwise,
-    anchor_lmbda,
     anchor_weights,
     inward_clamp,
+    lmbda,
+    log_gain_start,
 )
 from aecodec.prior import ANCHORS, SCALES, SKIPPED_SCALES, Z_LIMIT
 from aecodec.reference import EntropyBottleneck, GaussianConditional
-
-LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALES - 1)  # between neighbors of the scale table
 
 
 class Outcome(NamedTuple):
@@ -44,7 +44,7 @@ class EntropyPrior(nn.Module):
         self.bottleneck = EntropyBottleneck(ANCHORS * config.N)
         self.conditional = GaussianConditional(None, scale_bound=SCALE_MIN)
         self.scale_weight = Pointwise(config.N, 16 * config.M)
-        start = (0.5 * (anchor_lmbda() / 0.018).log() - math.log(SCALE_MIN)) / LOG_STEP
+        start = (log_gain_start() - math.log(SCALE_MIN)) / LOG_STEP  # a scale of 1 at the middle
         self.scale_bias = nn.Parameter(start[:, None].expand(ANCHORS, config.M).clone())
 
     def z_bits(self, z: Tensor) -> Tensor:
@@ -106,9 +106,9 @@ class RateDistortion(nn.Module):
             x_hat = (x_hat * 255).round().clamp(0, 255) / 255
         pixels = x.shape[2] * x.shape[3]
         mse = (x - x_hat).square().mean((1, 2, 3))
-        lmbda = 0.0018 * 100 ** (position / (ANCHORS - 1))
-        # Divided by sqrt(lmbda), all qualities weigh alike; 0.018 is the middle of the range.
-        loss = ((y_bits + z_bits) / pixels + lmbda * 255**2 * mse) * (0.018 / lmbda).sqrt()
+        weight = lmbda(position)
+        # Divided by sqrt(lambda), all qualities weigh alike.
+        loss = ((y_bits + z_bits) / pixels + weight * 255**2 * mse) * (MIDDLE_LMBDA / weight).sqrt()
         return Outcome(loss, y_bits / pixels, z_bits / pixels, mse, z.detach().abs().amax((1, 2, 3)))
 
 

@@ -15,12 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from aecodec import metrics
+from aecodec.container import STRIDE
 from aecodec.errors import InputError
-from aecodec.model import STRIDE
 from aecodec.prior import ANCHORS
 from aecodec.train.data import list_pictures
 from aecodec.train.objective import RateDistortion
 
+SIDE = 768  # pixels
 JPEG_QUALITIES = (5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
 
 
@@ -33,7 +34,7 @@ class Validation:
         self.pictures: list[Image.Image] = []
         for source, name in list_pictures([folder]):
             with Image.open(source / name) as image:
-                self.pictures.append(image.convert("RGB"))
+                self.pictures.append(_center(image.convert("RGB")))
         self.jpeg = np.mean([[_jpeg_point(image, quality) for quality in JPEG_QUALITIES] for image in self.pictures], 0)
 
     @torch.inference_mode()
@@ -83,6 +84,13 @@ class Validation:
         axes.grid(alpha=0.3)
         axes.legend()
         figure.savefig(self.run / "rd.png", dpi=110)
+
+
+def _center(image: Image.Image) -> Image.Image:
+    """The middle of a large picture: all anchors go through the network at once, which takes memory."""
+    width, height = (min(side, SIDE) for side in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
 
 
 def _jpeg_point(image: Image.Image, quality: int) -> tuple[float, float]:
