@@ -49,6 +49,16 @@ def table(results: Path) -> None:
 
 
 @main.command()
+@click.argument("results", type=click.Path(exists=True, path_type=Path))
+@click.argument("target", type=PATH)
+def plot(results: Path, target: Path) -> None:
+    """The rate-distortion plot of a results file, as .png or .svg."""
+    from bench.plot import rd_plot
+
+    rd_plot(json.loads(results.read_text()), target)
+
+
+@main.command()
 @click.option("--runs", default=5, show_default=True)
 def speed(runs: int) -> None:
     """Time of encoding and decoding, and memory."""

@@ -1,0 +1,204 @@
+"""A decoder written from docs/format.md alone: no project code, plain Python for bytes and integers, numpy for floats.
+
+It is slow and checks little. What it is for: if it reproduces every golden file, the document says enough.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray
+
+
+class Header(NamedTuple):
+    gray: bool
+    level: int
+    width: int
+    height: int
+    model_id: int
+    tile: int
+
+
+def read_weights(path: Path) -> dict[str, Array]:
+    """Section 5. A safetensors file is a length, a JSON index and the data."""
+    raw = path.read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    index: dict[str, Any] = json.loads(raw[8 : 8 + length])
+    types = {"F16": "<f2", "I32": "<i4", "I8": "|i1"}
+    weights = {}
+    for name, entry in index.items():
+        if name != "__metadata__":
+            begin, end = (8 + length + offset for offset in entry["data_offsets"])
+            weights[name] = np.frombuffer(raw[begin:end], types[entry["dtype"]]).reshape(entry["shape"])
+    return weights
+
+
+def read_container(data: bytes) -> tuple[Header, list[bytes]]:
+    """Section 1: the header and the payloads of the tiles."""
+    magic, version, flags, level, width, height, model_id, tile, crc = struct.unpack("<4sBBHHHIBI", data[:21])
+    assert magic == b"\xae\x61\x65\x63"
+    assert version == 1
+    assert crc == zlib.crc32(data[:17])
+    tiles, place = [], 21
+    while place < len(data):
+        kind, length, crc = struct.unpack("<BII", data[place : place + 9])
+        payload = data[place + 9 : place + 9 + length]
+        assert crc == zlib.crc32(data[place : place + 5] + payload)
+        if kind == 1:
+            tiles.append(payload)
+        place += 9 + length
+    return Header(bool(flags & 1), level, width, height, model_id, tile), tiles
+
+
+class Stream:
+    """Section 4."""
+
+    def __init__(self, data: bytes, weights: dict[str, Array]) -> None:
+        self.words = list(struct.unpack(f"<{len(data) // 4}I", data))
+        self.x = self.words.pop(0) | self.words.pop(0) << 32
+        ends = np.cumsum(weights["tables.lengths"])
+        self.tables = [c.tolist() for c in np.split(weights["tables.cumulative"], ends[:-1])]
+        self.offsets = weights["tables.offsets"].tolist()
+
+    def refill(self) -> None:
+        if self.x < 1 << 31:
+            self.x = self.x << 32 | self.words.pop(0)
+
+    def digit(self) -> int:
+        d = self.x % 16
+        self.x >>= 4
+        self.refill()
+        return d
+
+    def symbol(self, table: int) -> int:
+        c, offset = self.tables[table], self.offsets[table]
+        n = len(c) - 1
+        v = self.x % 65536
+        k = next(k for k in range(n) if c[k] <= v < c[k + 1])
+        self.x = (c[k + 1] - c[k]) * (self.x >> 16) + v - c[k]
+        self.refill()
+        if k < n - 1:
+            return offset + k
+        value = sum(digit << 4 * i for i, digit in enumerate([self.digit() for _ in range(self.digit())]))
+        return offset + n - 1 + value // 2 if value % 2 == 0 else offset - (value + 1) // 2
+
+
+def table_index(z: Array, level: int, weights: dict[str, Array]) -> Array:
+    """Section 3, in 64-bit integers."""
+    weight, bias = weights["prior.weight"].astype(np.int64), weights["prior.bias"].astype(np.int64)
+    shift = int(weights["prior.shift"][0])
+    place = 7 * (level - 100)
+    low = min(place // 9900, 6)
+    part = place - 9900 * low
+    level_bias = (bias[low] * (9900 - part) + bias[low + 1] * part) // 9900
+    total = np.einsum("oc,cij->oij", weight, z.astype(np.int64))
+    numerator = total * weights["prior.multiplier"].astype(np.int64)[:, None, None] + level_bias[:, None, None]
+    return shuffle(np.clip((numerator + (1 << (shift - 1))) >> shift, 0, 63), 4)
+
+
+def read_symbols(data: bytes, weights: dict[str, Array]) -> tuple[Header, Array, Array]:
+    """Sections 1 to 4: z_symbols and y_symbols of the whole picture."""
+    header, tiles = read_container(data)
+    N, M = weights["prior.weight"].shape[1], weights["prior.weight"].shape[0] // 16
+    rows, columns = -(-header.height // 64), -(-header.width // 64)  # of z
+    z_all, y_all = np.zeros((N, rows, columns), int), np.zeros((M, 4 * rows, 4 * columns), int)
+    boxes = [(i, j) for i in range(0, rows, header.tile) for j in range(0, columns, header.tile)]
+    for (i, j), payload in zip(boxes, tiles, strict=True):
+        z = z_all[:, i : i + header.tile, j : j + header.tile]
+        y = y_all[:, 4 * i : 4 * (i + header.tile), 4 * j : 4 * (j + header.tile)]
+        stream = Stream(payload, weights)
+        anchor = (14 * (header.level - 100) + 9900) // 19800
+        for place in np.ndindex(z.shape):
+            z[place] = stream.symbol(anchor * N + place[0])
+        index = table_index(z, header.level, weights)
+        for place in np.ndindex(y.shape):
+            if index[place] >= 3:
+                y[place] = stream.symbol(8 * N + int(index[place]))
+        assert stream.x == 1 << 31
+        assert not stream.words
+    return header, z_all, y_all
+
+
+def shuffle(x: Array, k: int) -> Array:
+    C, H, W = x.shape
+    return x.reshape(C // k**2, k, k, H, W).transpose(0, 3, 1, 4, 2).reshape(C // k**2, k * H, k * W)
+
+
+class Networks:
+    """Section 6."""
+
+    def __init__(self, weights: dict[str, Array], level: int) -> None:
+        prefix = "network."
+        self.w = {name[len(prefix) :]: a.astype(np.float64) for name, a in weights.items() if name.startswith(prefix)}
+        position = 7 * (level - 100) / 9900
+        self.anchor = min(int(position), 6)
+        self.part = position - self.anchor
+
+    def P(self, name: str, x: Array, groups: int = 1) -> Array:
+        weight, bias = self.w[f"{name}.weight"], self.w[f"{name}.bias"]
+        parts = zip(np.split(weight, groups), np.split(x, groups), strict=True)
+        return np.concatenate([np.einsum("oc,cij->oij", w, part) for w, part in parts]) + bias[:, None, None]
+
+    def D(self, name: str, x: Array) -> Array:
+        weight, bias = self.w[f"{name}.weight"][:, 0], self.w[f"{name}.bias"]
+        _, H, W = x.shape
+        padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
+        taps = (weight[:, i, j, None, None] * padded[:, i : i + H, j : j + W] for i in range(3) for j in range(3))
+        return sum(taps) + bias[:, None, None]
+
+    def gain(self, name: str, x: Array) -> Array:
+        log_gain = self.w[f"{name}.log_gain"]
+        mixed = (1 - self.part) * log_gain[self.anchor] + self.part * log_gain[self.anchor + 1]
+        return x * np.exp(mixed)[:, None, None]
+
+    def block(self, name: str, x: Array, groups: int = 1) -> Array:
+        x = x + self.P(f"{name}.leave", act(self.D(f"{name}.spatial", self.P(f"{name}.enter", x, groups))), groups)
+        return x + self.P(f"{name}.reduce", act(self.P(f"{name}.expand", x, groups)), groups)
+
+    def mean(self, name: str, x: Array) -> Array:
+        return self.P(f"{name}.leave", self.block(f"{name}.block", self.P(f"{name}.enter", x), 4))
+
+    def y_hat(self, z: Array, y: Array) -> Array:
+        f = z.astype(float)
+        f = self.block("h_s.blocks.0", shuffle(self.P("h_s.ups.0", f, 4), 2), 4)
+        f = self.block("h_s.blocks.1", shuffle(self.P("h_s.ups.1", f, 4), 2), 4)
+        f = self.gain("h_s.gain", self.P("h_s.leave", f))
+        M, H, W = y.shape
+        c, i, j = np.ogrid[:M, :H, :W]
+        first = (i + j) % 2 == (c >= M // 2)
+        s, m0 = np.split(self.mean("mean0", f), 2)
+        step = np.clip(1 + s, 0.5, 64)
+        y0 = np.where(first, (y + m0) * step, 0)
+        m1 = self.mean("mean1", np.concatenate((y0, f)))
+        return (y + np.where(first, m0, m1)) * step
+
+    def rgb(self, y_hat: Array) -> Array:
+        u = self.gain("g_s.y_gain", y_hat)
+        b = self.P("g_s.enter", u)
+        for i in range(2):
+            b = self.gain(f"g_s.gains.{i}", self.block(f"g_s.blocks.{i}", b))
+        x = shuffle(self.P("g_s.latent", u), 4)
+        k = shuffle(self.P("g_s.condition", b), 4)
+        k = k / (1 + np.exp(-k))
+        shift, scale, gate = np.split(self.P("g_s.modulate", k), 3)
+        x = x + gate * self.P("g_s.reduce", act(self.P("g_s.expand", x * (1 + scale) + shift)))
+        return shuffle(self.P("g_s.leave", x), 4) + 0.5
+
+
+def act(x: Array) -> Array:
+    return x * np.clip(0.3 * x + 0.5, 0, 1)
+
+
+def decode(data: bytes, weights: dict[str, Array]) -> Array:
+    """The picture, uint8 [H, W, 3] or [H, W]."""
+    header, z, y = read_symbols(data, weights)
+    networks = Networks(weights, header.level)
+    levels = np.clip(np.round(255 * networks.rgb(networks.y_hat(z, y))), 0, 255)
+    pixels = levels[:, : header.height, : header.width].astype(int).transpose(1, 2, 0)
+    return (pixels.sum(2) + 1) // 3 if header.gray else pixels
