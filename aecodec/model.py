@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from aecodec.prior import ANCHORS, SCALES
 
 Y_STRIDE = 16  # one y position covers 16x16 pixels, one z position STRIDE x STRIDE
-MIDDLE_LMBDA = 0.018
+LMBDA_MIN, LMBDA_MAX = 0.00015, 0.2  # of the first and the last anchor
+MIDDLE_LMBDA = math.sqrt(LMBDA_MIN * LMBDA_MAX)
 SCALE_MIN, SCALE_MAX = 0.11, 256.0  # ends of the table of scales
 LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALES - 1)  # between neighbors of that table
 # How far one output can see, in pixels, rounded up to STRIDE (derived in docs/architecture.md): halos of tiles.
@@ -32,8 +33,8 @@ class ModelConfig:
     """Widths and depths of one model; sizes are configs of one class."""
 
     N: int = 96  # channels of z
-    M: int = 192  # channels of y
-    analysis_widths: tuple[int, int] = (64, 160)  # at 1/8 and 1/16
+    M: int = 320  # channels of y
+    analysis_widths: tuple[int, int] = (96, 320)  # at 1/8 and 1/16
     analysis_depths: tuple[int, int] = (2, 2)
     context: int = 128  # width of the two mean predictors
     body: int = 144  # width of g_s at 1/16
@@ -147,8 +148,8 @@ def anchor_weights(position: Tensor) -> Tensor:
 
 
 def lmbda(position: Tensor) -> Tensor:
-    """lambda on 255^2 * MSE at positions on the anchor axis: log-spaced, MIDDLE_LMBDA / 10 to MIDDLE_LMBDA * 10."""
-    return MIDDLE_LMBDA * 100 ** (position / (ANCHORS - 1) - 0.5)
+    """lambda on 255^2 * MSE at positions on the anchor axis: log-spaced from LMBDA_MIN to LMBDA_MAX."""
+    return LMBDA_MIN * (LMBDA_MAX / LMBDA_MIN) ** (position / (ANCHORS - 1))
 
 
 def log_gain_start() -> Tensor:
@@ -320,4 +321,4 @@ def _checkerboard(y: Tensor) -> Tensor:
 
 def _log_y_gain() -> Tensor:
     """Start of the gains of y; the constant brings y to a spread of a few steps."""
-    return log_gain_start() + 2.5
+    return log_gain_start() + 2.0
