@@ -29,7 +29,7 @@ from aecodec.container import (
 )
 from aecodec.errors import FormatError, InputError
 from aecodec.image import Metadata, Picture, Pixels, from_picture, pad, to_picture
-from aecodec.model import ANALYSIS_HALO, SYNTHESIS_HALO, Y_STRIDE, Autoencoder, ModelConfig, anchor_weights
+from aecodec.model import ANALYSIS_HALO, SYNTHESIS_HALO, Y_STRIDE, Autoencoder, ModelConfig, anchor_weights, complexity
 from aecodec.prior import ANCHORS, SCALES, SKIPPED_SCALES, Z_LIMIT, anchor_position, quality_level
 
 DEFAULT_QUALITY = 60.0
@@ -114,6 +114,10 @@ class Codec:
         pixels = self._synthesize(y_symbols, z_symbols, header)
         metadata = Metadata(**{name: container.metadata.get(kind) for name, kind in _BLOCKS.items()})
         return from_picture(Picture(pixels[: header.height, : header.width], header.gray, metadata))
+
+    def complexity(self) -> dict[str, float]:
+        """kMAC per pixel of each stage, and of the receiver: all stages that decoding runs."""
+        return complexity(self.network.config)
 
     def decode_symbols(self, data: bytes) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
         """The coded integers of a file: z_symbols [N, H/64, W/64] and y_symbols [M, H/16, W/16]. No network runs."""

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from aecodec.prior import ANCHORS, SCALES
 
@@ -173,8 +174,9 @@ class Analysis(nn.Module):
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         x = self.fine(self.enter(F.pixel_unshuffle(x - 0.5, 8)))
-        x = self.down(F.pixel_unshuffle(self.fine_gain(x, weights), 2))
-        return self.y_gain(self.leave(self.coarse(x)), weights)
+        x = self.coarse(self.down(F.pixel_unshuffle(self.fine_gain(x, weights), 2)))
+        with torch.autocast(x.device.type, enabled=False):  # y spans many steps: bfloat16 would round it
+            return self.y_gain(self.leave(x.float()), weights)
 
 
 class HyperAnalysis(nn.Module):
@@ -309,6 +311,28 @@ class Autoencoder(nn.Module):
     def synthesize(self, y_hat: Tensor, weights: Tensor) -> Tensor:
         x_hat: Tensor = self.g_s(y_hat, weights)
         return x_hat
+
+
+def complexity(config: ModelConfig) -> dict[str, float]:
+    """kMAC per pixel of each stage, as torch's FlopCounterMode counts them on a picture of 256x256."""
+    with torch.no_grad():
+        model = Autoencoder(config)
+        x, weights = torch.empty(1, 3, 256, 256), torch.empty(1, ANCHORS)
+        y, z_hat = torch.empty(1, config.M, 16, 16), torch.empty(1, config.N, 4, 4)
+        stages: dict[str, Callable[[], object]] = {
+            "analysis": lambda: model.analyze(x, weights),
+            "hyper analysis": lambda: model.hyper_analyze(y, weights),
+            "prediction": lambda: model.dequantize(y, z_hat, weights),
+            "table index": lambda: F.conv2d(z_hat, torch.empty(16 * config.M, config.N, 1, 1)),
+            "synthesis": lambda: model.synthesize(y, weights),
+        }
+        figures = {}
+        for name, stage in stages.items():
+            with FlopCounterMode(display=False) as counter:
+                stage()
+            figures[name] = counter.get_total_flops() / 2 / 256**2 / 1000
+    encoder = figures["analysis"] + figures["hyper analysis"]
+    return {**figures, "receiver": sum(figures.values()) - encoder}
 
 
 def _checkerboard(y: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -65,6 +66,21 @@ def speed(runs: int) -> None:
     from bench.speed import run
 
     run(runs)
+
+
+@main.command()
+@click.option("--steps", default=30, show_default=True)
+@click.option("--model", default="m", show_default=True)
+@click.option("--batch", default=8, show_default=True)
+@click.option("--patch", default=192, show_default=True)
+@click.option("--precision", default="auto", show_default=True)
+@click.option("--device", default="auto", show_default=True)
+def training(steps: int, device: str, **settings: Any) -> None:
+    """Mpx/s of training, its share of the machine's peak, and the loader's share of a step."""
+    from aecodec.train import TrainConfig
+    from bench.trainer import run
+
+    run(TrainConfig(**settings), steps, device)
 
 
 @main.command()

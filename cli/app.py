@@ -138,13 +138,31 @@ def decode(report: Reporter, source: Path, target: Path, device: str, weights: P
 
 
 @main.command()
-@click.argument("source", type=FILE, metavar="FILE")
+@click.argument("source", type=FILE, metavar="FILE", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
-def info(source: Path, as_json: bool) -> None:
-    """Say what the .aec FILE holds, without decoding it."""
+@click.option("--model", is_flag=True, help="Tell about the model instead, the shipped one or that of --weights.")
+@MODEL
+def info(source: Path | None, as_json: bool, model: bool, weights: Path | None) -> None:
+    """Say what the .aec FILE holds, without decoding it.
+
+    \b
+    aecodec info photo.aec
+    aecodec info --model
+    """
+    if (source is None) != model:
+        raise click.UsageError("give either a FILE or --model")
+    facts = _file_facts(source) if source else _model_facts(weights)
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        click.echo(f"{name:16} {value}")
+
+
+def _file_facts(source: Path) -> dict[str, Any]:
     data = source.read_bytes()
     header, metadata, tiles = unpack(data)
-    facts = {
+    return {
         "format_version": FORMAT_VERSION,
         "width": header.width,
         "height": header.height,
@@ -157,11 +175,19 @@ def info(source: Path, as_json: bool) -> None:
         "bpp": round(8 * len(data) / header.width / header.height, 4),
         **{f"{kind.name.lower()}_bytes": len(block) for kind, block in metadata.items()},
     }
-    if as_json:
-        click.echo(json.dumps(facts))
-        return
-    for name, value in facts.items():
-        click.echo(f"{name:16} {value}")
+
+
+def _model_facts(file: Path | None) -> dict[str, Any]:
+    codec = aecodec.Codec.load(file, "cpu")
+    model = codec.weights
+    return {
+        "model_id": f"{model.model_id:08x}",
+        "sha256": model.sha256,
+        "parameters": sum(array.size for array in model.network.values()) + model.prior.weight.size,
+        **{f"kmac_per_px_{name.replace(' ', '_')}": round(value, 2) for name, value in codec.complexity().items()},
+        "trained_steps": model.training["steps"],
+        "trained_minutes": model.training["minutes"],
+    }
 
 
 @main.command()
@@ -187,6 +213,7 @@ def info(source: Path, as_json: bool) -> None:
 @click.option("--batch", type=int, default=8, show_default=True, help="Pictures per step and process, multiple of 8.")
 @click.option("--patch", type=int, default=192, show_default=True, help="Side of the crops in pixels, multiple of 64.")
 @click.option("--lr", type=float, default=1e-3, show_default=True, help="Learning rate of the stable phase.")
+@click.option("--precision", default="auto", show_default=True, help="bf16, fp32, or auto: bf16 on CUDA.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @DEVICE
 @reporting

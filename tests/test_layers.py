@@ -22,7 +22,15 @@ ROWS = [
 ]
 # What users may import, and so the commands: the package and these modules.
 PUBLIC = {"aecodec", "aecodec.container", "aecodec.metrics", "aecodec.train", "aecodec.weights"}
-PARTS = {"aecodec.entropy", "aecodec.model", "aecodec.prior"}  # which bench times one by one
+# Which bench times one by one.
+PARTS = {
+    "aecodec.codec",
+    "aecodec.entropy",
+    "aecodec.model",
+    "aecodec.prior",
+    "aecodec.train.data",
+    "aecodec.train.loop",
+}
 PACKAGE = Path(aecodec.__file__).parent
 BENCH = Path(__file__).parent.parent / "bench"
 ROW = {name: row for row, names in enumerate(ROWS) for name in names}

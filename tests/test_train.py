@@ -91,6 +91,23 @@ def test_run_exports_a_codec_of_its_own(tmp_path: Path, pictures: Path, coffee: 
     start, end = torch.load(run / "stable.pt", weights_only=True)["model"], weights_of(again)
     name = "g_s.leave.weight"
     assert torch.allclose(start[f"autoencoder.{name}"], end[f"module.autoencoder.{name}"], atol=1e-2)
+    for name, bound in start.items():  # constants of the likelihoods, as small as 1e-9
+        if name.endswith("bound"):
+            assert torch.equal(bound, end[f"module.{name}"]), name
+
+
+def test_bfloat16_trains_and_keeps_latents_and_loss_in_float32(pictures: Path) -> None:
+    from aecodec.train.loop import Trainer
+
+    squares = load_squares([pictures], quiet=True)
+    outcomes = []
+    for precision in ("fp32", "bf16"):
+        trainer = Trainer(TrainConfig(model="tiny", patch=64, precision=precision), torch.device("cpu"))
+        outcomes.append(trainer.train_step(squares, 1.0)[0])
+    full, half = outcomes
+    assert half.loss.dtype == half.y_bpp.dtype == torch.float32
+    assert torch.allclose(full.loss, half.loss, rtol=0.05)
+    assert not torch.equal(full.loss, half.loss)
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path, pictures: Path) -> None:
@@ -100,6 +117,38 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path, pictures: Path) -> None:
     other = TrainConfig(model="tiny", patch=64, lr=1.0)
     with pytest.raises(InputError, match="was made with"):
         train_model([pictures], tmp_path, Budget(steps=2), other, resume=True, device="cpu", quiet=True)
+
+
+@pytest.mark.slow
+def test_200_steps_are_100_and_100_more(tmp_path: Path, pictures: Path) -> None:
+    def run(name: str, steps: int, *options: str) -> None:
+        sizes = ["--model", "tiny", "--patch", "64", "--device", "cpu"]
+        arguments = ["--quiet", "train", str(pictures), "--out", str(tmp_path / name), "--steps", str(steps), *sizes]
+        assert CliRunner().invoke(main, [*arguments, *options], catch_exceptions=False).exit_code == 0
+
+    run("straight", 200, "--decay", "0.25")
+    run("parts", 100, "--decay", "0")
+    run("parts", 200, "--decay", "0.25", "--resume")
+    straight, parts = (weights_of(tmp_path / name, "decay.pt") for name in ("straight", "parts"))
+    assert all(torch.equal(tensor, parts[name]) for name, tensor in straight.items())
+
+
+@pytest.mark.slow
+def test_script_for_a_borrowed_machine_trains_in_pieces(tmp_path: Path, pictures: Path) -> None:
+    out, run = tmp_path / "out", tmp_path / "run"
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": programs, "RUN": str(run), "CHECK": "--model tiny --patch 64 --device cpu"}
+    for minutes, decay in ((1, 0), (2, 0.5)):
+        options = ["--model", "tiny", "--patch", "64", "--device", "cpu", "--decay", str(decay)]
+        command = ["bench/gpu_train.sh", str(minutes), str(out), str(pictures), str(pictures), "--", *options]
+        subprocess.run(command, check=True, env=environment, timeout=600, cwd=Path(__file__).parent.parent)
+    assert "loading takes" in (out / "speed.txt").read_text()
+    with (out / "log.csv").open() as log:
+        minutes_logged = [float(row["minutes"]) for row in csv.DictReader(log)]
+    assert minutes_logged == sorted(minutes_logged)
+    assert minutes_logged[-1] > 1.5  # the second call went on with the run of the first
+    assert Codec.load(out / "weights.safetensors", device="cpu").weights.training["minutes"] >= 2
+    assert max(path.stat().st_size for path in out.iterdir()) <= 16_000_000
 
 
 @pytest.mark.slow

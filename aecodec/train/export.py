@@ -56,9 +56,8 @@ def export_run(run: Path, target: Path | None = None, *, state: Path | None = No
     weights.save(target)
     if state is not None:
         before = torch.load(stable, map_location="cpu", weights_only=True)["model"]
-        halves = {
-            name: tensor.half().contiguous().numpy() for name, tensor in before.items() if tensor.is_floating_point()
-        }
+        parameters = [name for name, _ in model.named_parameters()]  # buffers are constants, too small for float16
+        halves = {name: before[name].half().contiguous().numpy() for name in parameters}
         state.parent.mkdir(parents=True, exist_ok=True)
         state.write_bytes(save(halves))
     return target, weights
@@ -68,12 +67,11 @@ def restore(model: RateDistortion, state: Path) -> None:
     """Load the weights that export_run(state=...) wrote. Raises InputError for a file that does not fit."""
     try:
         tensors = {name: torch.from_numpy(array).float() for name, array in load_file(state).items()}
-        missing, unexpected = model.load_state_dict(tensors, strict=False)
+        model.load_state_dict(model.state_dict() | tensors)
     except (RuntimeError, SafetensorError) as error:
         raise InputError(f"{state} does not fit the model: {str(error).splitlines()[0]}") from error
-    tables = {"_offset", "_quantized_cdf", "_cdf_length"}  # CompressAI's own buffers, filled at export
-    if unexpected or any(name.split(".")[-1] not in tables | {"scale_table"} for name in missing):
-        raise InputError(f"{state} does not fit the model: {[*missing, *unexpected][:3]}")
+    if tensors.keys() != dict(model.named_parameters()).keys():
+        raise InputError(f"{state} does not hold the parameters of the model")
 
 
 @torch.no_grad()

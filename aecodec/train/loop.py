@@ -45,6 +45,7 @@ class TrainConfig:
     patch: int = 192  # pixels, multiple of STRIDE
     lr: float = 1e-3
     ema: float = 0.999
+    precision: str = "auto"  # of the networks: bf16 (autocast), fp32, or auto: bf16 on CUDA
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -54,6 +55,8 @@ class TrainConfig:
             raise InputError(f"batch must be a multiple of {ANCHORS}, got {self.batch}")
         if not STRIDE <= self.patch <= SIDE or self.patch % STRIDE:
             raise InputError(f"patch must be a multiple of {STRIDE} up to {SIDE}, got {self.patch}")
+        if self.precision not in ("auto", "bf16", "fp32"):
+            raise InputError(f"precision must be auto, bf16 or fp32, got {self.precision}")
         if self.seed < 0:
             raise InputError(f"seed must not be negative, got {self.seed}")
 
@@ -85,12 +88,16 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.config = config
         self.device = device
+        self.bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.model = RateDistortion(CONFIGS[config.model]).to(device)
         # The quantiles of the bottleneck are no part of the loss; export finds them by bisection.
         self.model.prior.bottleneck.quantiles.requires_grad_(requires_grad=False)
         self.averaged = AveragedModel(self.model, multi_avg_fn=self._average)
         self.forward: nn.Module = DistributedDataParallel(self.model) if dist.is_initialized() else self.model
+        if device.type == "cuda":  # hundreds of small kernels: fused, or the launches limit
+            torch.set_float32_matmul_precision("high")
+            self.forward = cast(nn.Module, torch.compile(self.forward))
         matrices = [module.weight for module in self.model.modules() if isinstance(module, Pointwise)]
         known = {id(weight) for weight in matrices}
         trained = (parameter for parameter in self.model.parameters() if parameter.requires_grad)
@@ -112,7 +119,8 @@ class Trainer:
         x = random_crops(squares, config.batch, config.patch)
         anchor = torch.arange(config.batch) % ANCHORS
         position = (anchor + torch.rand(config.batch) - 0.5).clamp(0, ANCHORS - 1).to(self.device)
-        outcome: Outcome = self.forward(x.contiguous(memory_format=torch.channels_last), position)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            outcome: Outcome = self.forward(x.contiguous(memory_format=torch.channels_last), position)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
             for group in optimizer.param_groups:
@@ -174,7 +182,7 @@ class Trainer:
         raise InputError(f"{run} holds no checkpoint to resume from")
 
     def _load(self, state: dict[str, Any], path: Path) -> None:
-        if state["config"] != asdict(self.config):
+        if TrainConfig(**state["config"]) != self.config:  # fields younger than the checkpoint have their defaults
             raise InputError(f"{path} was made with {state['config']}, not {asdict(self.config)}")
         self.model.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -81,13 +82,16 @@ class RateDistortion(nn.Module):
         """x [B, 3, H, W] with sides multiple of STRIDE, position [B] on the anchor axis.
 
         B is a multiple of ANCHORS and anchor i % ANCHORS is the nearest one of sample i: every step sees every quality.
+        Under autocast the networks may run in bfloat16; y, the likelihoods and the loss stay in float32.
         """
         model, prior = self.autoencoder, self.prior
         weights = anchor_weights(position)
         y = model.analyze(x, weights)
-        z = inward_clamp(model.hyper_analyze(y, weights), -Z_LIMIT, Z_LIMIT)
+        z = inward_clamp(model.hyper_analyze(y, weights).float(), -Z_LIMIT, Z_LIMIT)
         z_hat = straight_round(z)
-        scale_index = prior.scale_index(z_hat, weights)
+        float32 = torch.autocast(x.device.type, enabled=False)
+        with float32:
+            scale_index = prior.scale_index(z_hat, weights)
         coded: Tensor | float = 1.0
         if not self.training:
             scale_index = scale_index.round()
@@ -97,12 +101,11 @@ class RateDistortion(nn.Module):
             return straight_round(y / step - mean) * coded
 
         latents = model.predict(z_hat, weights, code)
-        x_hat = model.synthesize(latents.y_hat, weights)
-        if self.training:
-            y_bits = prior.y_bits(y / latents.step - latents.mean, scale_index)
-            z_bits = prior.z_bits(z)
-        else:
-            y_bits, z_bits = prior.y_bits(latents.symbols, scale_index), prior.z_bits(z_hat)
+        x_hat = model.synthesize(latents.y_hat, weights).float()
+        with float32:
+            residual = y / latents.step - latents.mean if self.training else latents.symbols
+            y_bits, z_bits = prior.y_bits(residual, scale_index), prior.z_bits(z if self.training else z_hat)
+        if not self.training:
             x_hat = (x_hat * 255).round().clamp(0, 255) / 255
         pixels = x.shape[2] * x.shape[3]
         mse = (x - x_hat).square().mean((1, 2, 3))

@@ -21,7 +21,7 @@ from aecodec.prior import ANCHORS
 from aecodec.train.data import list_pictures
 from aecodec.train.objective import RateDistortion
 
-SIDE = 768  # pixels
+SIDE = 512  # pixels
 JPEG_QUALITIES = (5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
 
 
@@ -48,6 +48,8 @@ class Validation:
         curve = np.mean([self._curve(model, image) for image in self.pictures], 0)  # [ANCHORS, (bpp, z_bpp, psnr)]
         model.train(was_training)
         try:
+            if not np.isfinite(curve).all():
+                raise InputError("the model yields no finite curve")
             bd_rate = metrics.bd_rate(self.jpeg[:, 0], self.jpeg[:, 1], curve[:, 0], curve[:, 2])
         except InputError:  # a young model may share no quality with JPEG
             bd_rate = math.nan
