@@ -11,6 +11,7 @@ from scipy.ndimage import correlate1d
 
 from aecodec.errors import InputError
 
+MS_SSIM_MIN_SIDE = 160  # both sides of a picture must be larger
 _MS_SSIM_WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])  # Wang et al. 2003, section 3.2
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # Wang et al. 2004, section III
 _WINDOW = np.exp(-((np.arange(11) - 5.0) ** 2) / (2 * 1.5**2))
@@ -27,11 +28,11 @@ def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
 def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     """Multi-scale structural similarity (Wang et al. 2003) of two uint8 pictures [H, W] or [H, W, C]: at most 1.
 
-    Mean over channels. Both sides must be above 160 pixels, since the coarsest of the 5 scales needs its window.
+    Mean over channels. Both sides must exceed MS_SSIM_MIN_SIDE, since the coarsest of the 5 scales needs its window.
     """
     _check_pair(a, b)
-    if min(a.shape[:2]) <= 160:
-        raise InputError(f"ms_ssim needs sides above 160 pixels, got {a.shape[1]}x{a.shape[0]}")
+    if min(a.shape[:2]) <= MS_SSIM_MIN_SIDE:
+        raise InputError(f"ms_ssim needs sides above {MS_SSIM_MIN_SIDE} pixels, got {a.shape[1]}x{a.shape[0]}")
     x, y = (np.atleast_3d(image).astype(np.float64) for image in (a, b))
     result = np.ones(x.shape[2])
     last = len(_MS_SSIM_WEIGHTS) - 1

@@ -18,6 +18,13 @@ def main() -> None:
     """Measure aecodec beside other codecs."""
 
 
+def list_images(folder: Path) -> list[Path]:
+    pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not pictures:
+        raise click.ClickException(f"no pictures in {folder}")
+    return pictures
+
+
 @main.command()
 @click.option("--images", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--codecs", default="aecodec,jpeg,webp,avif", show_default=True)
@@ -28,9 +35,7 @@ def rd(images: Path, codecs: str, device: str, out: Path | None) -> None:
     from bench.codecs import peers
     from bench.rd import run, table
 
-    pictures = sorted(path for path in images.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not pictures:
-        raise click.ClickException(f"no pictures in {images}")
+    pictures = list_images(images)
     options = ["--images", images.name, "--codecs", codecs, "--device", device]
     command = shlex.join(["python", "-m", "bench", "rd", *options])
     results = run(peers(tuple(codecs.split(",")), device), pictures, command)
@@ -66,6 +71,17 @@ def speed(runs: int) -> None:
     from bench.speed import run
 
     run(runs)
+
+
+@main.command()
+@click.option("--images", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--device", default="cpu", show_default=True)
+def scale(images: Path, device: str) -> None:
+    """Whether bytes and PSNR rise with quality on every picture; exit code 1 where they do not."""
+    from bench.scale import run
+
+    if not run(list_images(images), device):
+        raise SystemExit(1)
 
 
 @main.command()

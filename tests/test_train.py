@@ -79,6 +79,10 @@ def test_run_exports_a_codec_of_its_own(tmp_path: Path, pictures: Path, coffee: 
         assert [row["step"] for row in csv.DictReader(log)] == ["50"]
     with Image.open(run / "rd.png") as plot:
         assert plot.size[0] > 500
+    with (run / "validation.csv").open() as file:
+        points = list(csv.DictReader(file))
+    assert len(points) == 8
+    assert all(5 < float(point["psnr"]) < 40 and 0 < float(point["ms_ssim"]) < 20 for point in points)
     assert runner.invoke(main, ["export", str(run), str(weights), "--state", str(state)]).exit_code == 0
     codec = Codec.load(weights, device="cpu")
     data = codec.encode(coffee, quality=90)

@@ -33,6 +33,7 @@ class Outcome(NamedTuple):
     z_bpp: Tensor
     mse: Tensor  # of pixels in 0..1
     z_max: Tensor  # largest |z|
+    x_hat: Tensor  # [B, 3, H, W]; whole levels of 0..1 when not training
 
 
 class EntropyPrior(nn.Module):
@@ -112,7 +113,7 @@ class RateDistortion(nn.Module):
         weight = lmbda(position)
         # Divided by sqrt(lambda), all qualities weigh alike.
         loss = ((y_bits + z_bits) / pixels + weight * 255**2 * mse) * (MIDDLE_LMBDA / weight).sqrt()
-        return Outcome(loss, y_bits / pixels, z_bits / pixels, mse, z.detach().abs().amax((1, 2, 3)))
+        return Outcome(loss, y_bits / pixels, z_bits / pixels, mse, z.detach().abs().amax((1, 2, 3)), x_hat.detach())
 
 
 def straight_round(x: Tensor) -> Tensor:

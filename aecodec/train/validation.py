@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from aecodec import metrics
 from aecodec.container import STRIDE
@@ -35,6 +34,7 @@ class Validation:
         for source, name in list_pictures([folder]):
             with Image.open(source / name) as image:
                 self.pictures.append(_center(image.convert("RGB")))
+        # [quality, (bpp, psnr, ms_ssim in dB)]
         self.jpeg = np.mean([[_jpeg_point(image, quality) for quality in JPEG_QUALITIES] for image in self.pictures], 0)
 
     @torch.inference_mode()
@@ -45,7 +45,8 @@ class Validation:
         """
         was_training = model.training
         model.eval()
-        curve = np.mean([self._curve(model, image) for image in self.pictures], 0)  # [ANCHORS, (bpp, z_bpp, psnr)]
+        # [ANCHORS, (bpp, z_bpp, psnr, ms_ssim in dB)]
+        curve = np.mean([self._curve(model, image) for image in self.pictures], 0)
         model.train(was_training)
         try:
             if not np.isfinite(curve).all():
@@ -58,33 +59,39 @@ class Validation:
         with path.open("a", newline="") as file:
             writer = csv.writer(file)
             if new:
-                writer.writerow(["step", "minutes", "bd_rate", "anchor", "bpp", "z_bpp", "psnr"])
+                writer.writerow(["step", "minutes", "bd_rate", "anchor", "bpp", "z_bpp", "psnr", "ms_ssim"])
             for anchor, point in enumerate(curve):
                 row = [step, f"{seconds / 60:.1f}", f"{bd_rate:.2f}", anchor, *(f"{value:.4f}" for value in point)]
                 writer.writerow(row)
         self._plot(curve, f"step {step}: {bd_rate:+.1f} % against JPEG")
         return bd_rate
 
-    def _curve(self, model: RateDistortion, image: Image.Image) -> list[tuple[float, float, float]]:
-        x = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1)[None].float() / 255
-        H, W = x.shape[2:]
+    def _curve(self, model: RateDistortion, image: Image.Image) -> list[list[float]]:
+        pixels = np.array(image)
+        H, W, _ = pixels.shape
+        x = torch.from_numpy(pixels).to(self.device).permute(2, 0, 1)[None].float() / 255
         x = F.pad(x, (0, -W % STRIDE, 0, -H % STRIDE), mode="replicate")
         share = x.shape[2] * x.shape[3] / (H * W)
         outcome = model(x.expand(ANCHORS, -1, -1, -1), torch.arange(float(ANCHORS), device=self.device))
-        rates: Tensor = (outcome.y_bpp + outcome.z_bpp) * share
-        psnr: Tensor = -10 * outcome.mse.log10()
-        return list(zip(rates.tolist(), (outcome.z_bpp * share).tolist(), psnr.tolist(), strict=True))
+        decoded = (255 * outcome.x_hat).round().to(torch.uint8).permute(0, 2, 3, 1)[:, :H, :W].cpu().numpy()
+        rates = torch.stack((outcome.y_bpp + outcome.z_bpp, outcome.z_bpp), 1) * share
+        return [rate + _quality(pixels, other) for rate, other in zip(rates.tolist(), decoded, strict=True)]
 
     def _plot(self, curve: NDArray[np.float64], title: str) -> None:
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(7, 5), layout="constrained")
-        axes = figure.subplots()
-        axes.plot(self.jpeg[:, 0], self.jpeg[:, 1], "o-", label="JPEG (Pillow, 4:2:0)")
-        axes.plot(curve[:, 0], curve[:, 2], "o-", label="aecodec (estimated bits)")
-        axes.set(xlabel="bits per pixel", ylabel="PSNR, dB", title=title, xlim=(0, 2))
-        axes.grid(alpha=0.3)
-        axes.legend()
+        with (self.run / "validation.csv").open() as file:
+            history = {float(row["minutes"]) / 60: float(row["bd_rate"]) for row in csv.DictReader(file)}
+        figure = Figure(figsize=(11, 4.5), layout="constrained")
+        rd, progress = figure.subplots(1, 2)
+        rd.plot(self.jpeg[:, 0], self.jpeg[:, 1], "o-", label="JPEG (Pillow, 4:2:0)")
+        rd.plot(curve[:, 0], curve[:, 2], "o-", label="aecodec (estimated bits)")
+        rd.set(xlabel="bits per pixel", ylabel="PSNR, dB", title=title, xlim=(0, 2))
+        rd.legend()
+        progress.plot(list(history), list(history.values()), "o-", color="C1")
+        progress.set(xlabel="hours of training", ylabel="BD-rate against JPEG, %", title="validation pictures")
+        for axes in (rd, progress):
+            axes.grid(alpha=0.3)
         figure.savefig(self.run / "rd.png", dpi=110)
 
 
@@ -95,9 +102,15 @@ def _center(image: Image.Image) -> Image.Image:
     return image.crop((left, top, left + width, top + height))
 
 
-def _jpeg_point(image: Image.Image, quality: int) -> tuple[float, float]:
+def _jpeg_point(image: Image.Image, quality: int) -> list[float]:
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality)
     with Image.open(file) as decoded:
-        psnr = metrics.psnr(np.asarray(image), np.asarray(decoded.convert("RGB")))
-    return metrics.bpp(len(file.getvalue()), *image.size), psnr
+        return [metrics.bpp(len(file.getvalue()), *image.size), *_quality(np.array(image), np.array(decoded))]
+
+
+def _quality(pixels: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> list[float]:
+    """PSNR and MS-SSIM in dB; nan for MS-SSIM where the picture is too small for it."""
+    large = min(pixels.shape[:2]) > metrics.MS_SSIM_MIN_SIDE
+    similarity = metrics.ms_ssim_db(metrics.ms_ssim(pixels, decoded)) if large else math.nan
+    return [metrics.psnr(pixels, decoded), similarity]
