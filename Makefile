@@ -4,7 +4,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test test-fast lint bench clean
+.PHONY: demo test test-fast lint bench fuzz clean
 
 # The library as a user gets it: a built wheel, not the source tree.
 .venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find aecodec cli -type f -not -path '*/__pycache__/*')
@@ -36,6 +36,14 @@ lint: .venv/developer
 
 bench: .venv/developer
 	$(BIN)/python -m bench speed
+
+# The entropy coder under libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer (Debian: clang); SECONDS=600 for longer.
+fuzz: SECONDS ?= 60
+fuzz:
+	cmake -S . -B build/fuzz -DAECODEC_FUZZ=ON -DCMAKE_CXX_COMPILER=clang++ > /dev/null
+	cmake --build build/fuzz
+	mkdir -p build/fuzz/corpus
+	build/fuzz/fuzz_rans -max_total_time=$(SECONDS) -max_len=1024 -timeout=2 -print_final_stats=1 build/fuzz/corpus
 
 clean:
 	rm -rf .venv build demo

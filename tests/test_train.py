@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,29 @@ def test_resumed_run_continues_the_same_curve(tmp_path: Path, pictures: Path) ->
     assert straight.keys() == parts.keys()
     for name, tensor in straight.items():
         assert torch.equal(tensor, parts[name]), name
+
+
+def test_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path, pictures: Path) -> None:
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from aecodec.train import Budget, TrainConfig, train_model\n"
+        "config = TrainConfig(model='tiny', patch=64)\n"
+        "pictures, run = map(Path, sys.argv[1:])\n"
+        "train_model([pictures], run, Budget(steps=10**6), config, device='cpu', quiet=True, save_minutes=0.001)"
+    )
+    run = tmp_path / "run"
+    process = subprocess.Popen([sys.executable, "-P", "-c", code, str(pictures), str(run)])
+    deadline = time.monotonic() + 120
+    while not (run / "stable.pt").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    saved = torch.load(run / "stable.pt", weights_only=True)["step"]
+    train(pictures, run, saved + 1, resume=True)
+    assert torch.load(run / "stable.pt", weights_only=True)["step"] == saved + 1
 
 
 def test_run_exports_a_codec_of_its_own(tmp_path: Path, pictures: Path, coffee: Image.Image) -> None:
