@@ -14,14 +14,15 @@ import aecodec.cli
 
 ROWS = [
     {"errors", "_native"},
-    {"container", "image", "metrics", "tables"},
+    {"container", "metrics", "tables"},
+    {"alpha", "image"},
     {"entropy", "prior", "reference"},
     {"model", "weights"},
     {"codec"},
     {"train"},
 ]
 # What users may import, and so the commands: the package and these modules.
-PUBLIC = {"aecodec", "aecodec.container", "aecodec.metrics", "aecodec.train", "aecodec.weights"}
+PUBLIC = {"aecodec", "aecodec.container", "aecodec.image", "aecodec.metrics", "aecodec.train", "aecodec.weights"}
 PARTS = {"aecodec.entropy", "aecodec.model", "aecodec.prior"}  # which bench times one by one
 PACKAGE = Path(aecodec.__file__).parent
 BENCH = Path(__file__).parent.parent / "bench"
