@@ -13,7 +13,7 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
 from aecodec.container import Header, read_header
-from aecodec.errors import CodecError, FormatError, InputError, TruncatedError, UnsupportedError
+from aecodec.errors import CodecError, FormatError, InputError, PictureWarning, TruncatedError, UnsupportedError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +29,7 @@ __all__ = [
     "FormatError",
     "Header",
     "InputError",
+    "PictureWarning",
     "TruncatedError",
     "UnsupportedError",
     "decode",

@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from aecodec import entropy, weights
+from aecodec.alpha import decode_alpha, encode_alpha
 from aecodec.container import (
     MAX_PIXELS,
-    MAX_SIDE,
     MAX_TILE,
     STRIDE,
     Box,
@@ -34,7 +34,9 @@ from aecodec.prior import ANCHORS, SCALES, SKIPPED_SCALES, Z_LIMIT, anchor_posit
 
 DEFAULT_QUALITY = 60.0
 _BAND = 8  # rows of features at 1/16 that are rendered at once: small enough for the cache, large enough for threads
-_BLOCKS = dict(zip(Metadata._fields, (SectionKind.ICC, SectionKind.EXIF, SectionKind.XMP), strict=True))
+_BLOCKS = dict(
+    zip(Metadata._fields, (SectionKind.ICC, SectionKind.EXIF, SectionKind.XMP, SectionKind.DENSITY), strict=True)
+)
 
 
 class Codec:
@@ -80,29 +82,34 @@ class Codec:
         return cls(weights.load_for(read_header(data).model_id), pick_device(device))
 
     def encode(
-        self, image: Image.Image | NDArray[np.uint8], *, quality: float = DEFAULT_QUALITY, tile: int = 16
+        self,
+        image: Image.Image | NDArray[np.uint8] | Picture,
+        *,
+        quality: float = DEFAULT_QUALITY,
+        tile: int = 16,
+        strip: bool = False,
+        max_pixels: int = MAX_PIXELS,
     ) -> bytes:
-        """The .aec file of a PIL image or uint8 array [H, W, 3] or [H, W], of any size up to 268 MP.
+        """The .aec file of a PIL image, a uint8 array [H, W, 3], [H, W, 4] (RGBA) or [H, W], or what to_picture made.
 
         quality is 1..100, continuous, higher is better. tile is the side of independently coded tiles in units of 64
-        pixels, 1..64. Raises InputError for a picture or option that cannot be used.
+        pixels, 1..64. strip drops ICC, EXIF, XMP and dpi, and turns the pixels as the EXIF orientation says. A
+        PictureWarning tells what is not kept. Raises InputError for a picture or option that cannot be used, and for
+        more than max_pixels or 65,535 pixels per side.
         """
         level = quality_level(quality)
         if not 1 <= tile <= MAX_TILE:
             raise InputError(f"tile must be 1..{MAX_TILE}, got {tile}")
-        picture = to_picture(image)
+        picture = to_picture(image, strip=strip, max_pixels=max_pixels)
         H, W, _ = picture.pixels.shape
-        if not 0 < H * W <= MAX_PIXELS or max(H, W) > MAX_SIDE:
-            raise InputError(f"picture of {W}x{H} is outside 1..{MAX_PIXELS} pixels or {MAX_SIDE} per side")
-        header = Header(W, H, level, self.weights.model_id, picture.gray, tile)
+        header = Header(W, H, level, self.weights.model_id, picture.gray, tile, picture.alpha is not None)
         y, z_symbols = self._analyze(pad(picture.pixels, STRIDE), header)
         y_symbols = self._quantize(y, z_symbols, header)
         tiles = [self._encode_tile(z_symbols, y_symbols, box, level) for box in header.tiles()]
-        blocks = zip(_BLOCKS.values(), picture.metadata, strict=True)
-        return pack(header, {kind: block for kind, block in blocks if block is not None}, tiles)
+        return pack(header, _sections(picture, header), tiles)
 
     def decode(self, data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-        """The picture of a .aec file: mode RGB, or L if it was gray; ICC, EXIF and XMP are in its info.
+        """The picture of a .aec file: mode RGB, RGBA, L or LA; ICC, EXIF, XMP and dpi are in its info.
 
         Raises FormatError for damaged data, UnsupportedError if the file needs other weights or a newer aecodec.
         """
@@ -112,8 +119,9 @@ class Codec:
             raise weights.missing(header.model_id, self.weights)
         z_symbols, y_symbols = self._parse(container.tiles, header)
         pixels = self._synthesize(y_symbols, z_symbols, header)
-        metadata = Metadata(**{name: container.metadata.get(kind) for name, kind in _BLOCKS.items()})
-        return from_picture(Picture(pixels[: header.height, : header.width], header.gray, metadata))
+        metadata = Metadata(**{name: container.sections.get(kind) for name, kind in _BLOCKS.items()})
+        alpha = decode_alpha(container.sections[SectionKind.ALPHA], header, header.bounds) if header.alpha else None
+        return from_picture(Picture(pixels[: header.height, : header.width], header.gray, metadata, alpha))
 
     def complexity(self) -> dict[str, float]:
         """kMAC per pixel of each stage, and of the receiver: all stages that decoding runs."""
@@ -235,6 +243,15 @@ class Codec:
     def _anchor_weights(self, level: int) -> Tensor:
         like = next(self.network.parameters())
         return anchor_weights(torch.tensor([anchor_position(level)], dtype=like.dtype, device=like.device))
+
+
+def _sections(picture: Picture, header: Header) -> dict[SectionKind, bytes]:
+    """What the file holds besides tiles."""
+    blocks = zip(_BLOCKS.values(), picture.metadata, strict=True)
+    sections = {kind: block for kind, block in blocks if block is not None}
+    if picture.alpha is not None:
+        sections[SectionKind.ALPHA] = encode_alpha(picture.alpha, header)
+    return sections
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The .aec file: header, metadata sections, tile sections (normative text: docs/format.md). Bytes only.
+"""The .aec file: header, sections of metadata and alpha, tile sections (normative text: docs/format.md). Bytes only.
 
 Everything read here is hostile until it is checked: magic, version, checksum, ranges and lengths come before any
 allocation that depends on them.
@@ -26,6 +26,7 @@ _HEADER = struct.Struct("<4sBBHHHIB")  # magic, version, flags, level, width, he
 _CRC = struct.Struct("<I")
 _SECTION = struct.Struct("<BI")  # kind, payload length; behind it the CRC-32 of these and of the payload
 _GRAY = 0x01  # flag: decode to one channel
+_ALPHA = 0x02  # flag: there is an alpha section
 _ANCILLARY = 0x80  # bit of a section kind: a decoder that does not know it may skip it
 HEADER_SIZE = _HEADER.size + _CRC.size
 SECTION_OVERHEAD = _SECTION.size + _CRC.size
@@ -34,9 +35,11 @@ MIN_TILE_SIZE = SECTION_OVERHEAD + 8  # a stream is at least the state of the co
 
 class SectionKind(IntEnum):
     TILE = 0x01
+    ALPHA = 0x02
     ICC = 0x81
     EXIF = 0x82
     XMP = 0x83
+    DENSITY = 0x84
 
 
 class Box(NamedTuple):
@@ -55,6 +58,11 @@ class Box(NamedTuple):
             min(self.right + halo, bounds.right),
             min(self.bottom + halo, bounds.bottom),
         )
+
+    def intersection(self, other: Box) -> Box | None:
+        """What two boxes share, None where that is nothing."""
+        shared = self.grown(0, other)
+        return shared if shared.left < shared.right and shared.top < shared.bottom else None
 
     def relative_to(self, outer: Box) -> Box:
         return Box(self.left - outer.left, self.top - outer.top, self.right - outer.left, self.bottom - outer.top)
@@ -77,11 +85,21 @@ class Header:
     model_id: int  # first 4 bytes of the SHA-256 of the weights, little-endian
     gray: bool = False
     tile: int = 16  # side of a tile in units of STRIDE pixels, 1..MAX_TILE
+    alpha: bool = False
 
     @property
     def quality(self) -> float:
         """1..100"""
         return self.level / 100
+
+    @property
+    def mode(self) -> str:
+        """Pillow's name for the channels that the picture decodes to."""
+        return ("LA" if self.gray else "RGBA") if self.alpha else ("L" if self.gray else "RGB")
+
+    @property
+    def bounds(self) -> Box:
+        return Box(0, 0, self.width, self.height)
 
     @property
     def padded(self) -> Box:
@@ -102,19 +120,18 @@ class Container(NamedTuple):
     """A file taken apart; every checksum holds."""
 
     header: Header
-    metadata: dict[SectionKind, bytes]
+    sections: dict[SectionKind, bytes]  # all but the tiles
     tiles: list[bytes]  # one stream per tile, in the order of header.tiles()
 
 
-def pack(header: Header, metadata: Mapping[SectionKind, bytes], tiles: Sequence[bytes]) -> bytes:
-    """The whole file."""
-    flags = _GRAY if header.gray else 0
+def pack(header: Header, sections: Mapping[SectionKind, bytes], tiles: Sequence[bytes]) -> bytes:
+    """The whole file; sections are all but the tiles."""
+    flags = (_GRAY if header.gray else 0) | (_ALPHA if header.alpha else 0)
     fixed = _HEADER.pack(
         MAGIC, FORMAT_VERSION, flags, header.level, header.width, header.height, header.model_id, header.tile
     )
-    sections = [*metadata.items(), *((SectionKind.TILE, tile) for tile in tiles)]
     parts = [fixed, _CRC.pack(zlib.crc32(fixed))]
-    for kind, payload in sections:
+    for kind, payload in [*sections.items(), *((SectionKind.TILE, tile) for tile in tiles)]:
         front = _SECTION.pack(kind, len(payload))
         parts += [front, _CRC.pack(zlib.crc32(payload, zlib.crc32(front))), payload]
     return b"".join(parts)
@@ -134,15 +151,15 @@ def read_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
         raise TruncatedError(f"header needs {HEADER_SIZE} bytes, got {len(data)}")
     _, _, flags, level, width, height, model_id, tile = _HEADER.unpack_from(data)
     _check_crc("header", zlib.crc32(data[: _HEADER.size]), data, _HEADER.size)
-    if flags & ~_GRAY:
-        raise UnsupportedError(f"header flags {flags:#04x}, this aecodec knows {_GRAY:#04x}")
+    if flags & ~(_GRAY | _ALPHA):
+        raise UnsupportedError(f"header flags {flags:#04x}, this aecodec knows {_GRAY | _ALPHA:#04x}")
     if not 0 < width * height <= max_pixels:
         raise FormatError(f"picture of {width}x{height} is outside 1..{max_pixels} pixels")
     if not 100 <= level <= 10_000:
         raise FormatError(f"quality level {level} is outside 100..10000")
     if not 1 <= tile <= MAX_TILE:
         raise FormatError(f"tile side {tile} is outside 1..{MAX_TILE}")
-    return Header(width, height, level, model_id, bool(flags & _GRAY), tile)
+    return Header(width, height, level, model_id, bool(flags & _GRAY), tile, bool(flags & _ALPHA))
 
 
 def unpack(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Container:
@@ -153,24 +170,36 @@ def unpack(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Container:
         raise TruncatedError(
             f"{tile_count} tiles need at least {HEADER_SIZE + tile_count * MIN_TILE_SIZE} bytes, got {len(data)}"
         )
-    metadata: dict[SectionKind, bytes] = {}
-    tiles: list[bytes] = []
-    for kind, payload in _sections(data):
-        if kind == SectionKind.TILE:
-            tiles.append(payload)
-        elif not kind & _ANCILLARY:
-            raise UnsupportedError(f"unknown critical section {kind:#04x}")
-        elif tiles:
-            raise FormatError(f"section {kind:#04x} after the first tile")
-        elif kind in metadata:
-            raise FormatError(f"section {kind:#04x} appears twice")
-        elif kind in SectionKind.__members__.values():
-            metadata[SectionKind(kind)] = payload
+    sections, tiles = _sorted_sections(data)
+    if header.alpha != (SectionKind.ALPHA in sections):
+        raise FormatError(f"alpha flag is {int(header.alpha)}, alpha sections are {int(not header.alpha)}")
+    density = sections.get(SectionKind.DENSITY, bytes([1] * 8))
+    if len(density) != 8 or 0 in struct.unpack("<II", density):
+        raise FormatError(f"density section is {density[:8].hex(' ')}, not two positive numbers of 4 bytes")
     if len(tiles) < tile_count:
         raise TruncatedError(f"picture needs {tile_count} tiles, got {len(tiles)}")
     if len(tiles) > tile_count:
         raise FormatError(f"picture has {tile_count} tiles, got {len(tiles)}")
-    return Container(header, metadata, tiles)
+    return Container(header, sections, tiles)
+
+
+def _sorted_sections(data: bytes) -> tuple[dict[SectionKind, bytes], list[bytes]]:
+    """The sections that this version knows, tiles apart."""
+    sections: dict[SectionKind, bytes] = {}
+    tiles: list[bytes] = []
+    for kind, payload in _sections(data):
+        known = kind in SectionKind.__members__.values()
+        if kind == SectionKind.TILE:
+            tiles.append(payload)
+        elif not known and not kind & _ANCILLARY:
+            raise UnsupportedError(f"unknown critical section {kind:#04x}")
+        elif tiles:
+            raise FormatError(f"section {kind:#04x} after the first tile")
+        elif kind in sections:
+            raise FormatError(f"section {kind:#04x} appears twice")
+        elif known:
+            sections[SectionKind(kind)] = payload
+    return sections, tiles
 
 
 def _sections(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -5,6 +5,8 @@ CodecError                  everything below; catch this one
 │   └── TruncatedError      the bytes end too early
 ├── UnsupportedError        a sound file that this version or these weights cannot decode
 └── InputError              the caller's picture or option cannot be used
+
+PictureWarning, a UserWarning, says what of a picture is not kept.
 """
 
 from __future__ import annotations
@@ -28,3 +30,7 @@ class UnsupportedError(CodecError):
 
 class InputError(CodecError, ValueError):
     """A picture, option or weights file given by the caller cannot be used."""
+
+
+class PictureWarning(UserWarning):
+    """Something of a picture is not kept, such as 16 bits or the other frames."""

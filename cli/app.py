@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from typing import Any
 import click
 
 import aecodec
-from aecodec.cli.files import check_target, image_file, image_format, open_image, replace_file
-from aecodec.container import FORMAT_VERSION, STRIDE, unpack
+from aecodec.cli.files import check_target, image_file, image_format, read_picture, replace_file
+from aecodec.container import FORMAT_VERSION, MAX_PIXELS, STRIDE, unpack
 
 FILE = click.Path(path_type=Path)  # what is wrong with a file is told by who opens it: exit code 1, not a usage error
 DEVICE = click.option(
@@ -27,12 +28,25 @@ DEVICE = click.option(
 MODEL = click.option("--weights", type=FILE, help="Weights file (.safetensors) in place of the shipped ones.")
 
 
+MAX_PIXELS_OPTION = click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    default=MAX_PIXELS,
+    show_default=True,
+    help="Refuse larger pictures; a side has at most 65535 pixels.",
+)
+
+
 class Group(click.Group):
-    """Turns the library's errors into one line on stderr and exit code 1."""
+    """Turns the library's errors into one line on stderr and exit code 1, and its warnings into notes."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        report = ctx.ensure_object(Reporter)
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", aecodec.PictureWarning)
+                warnings.showwarning = report.note  # type: ignore[assignment] # a stub names each argument
+                return super().invoke(ctx)
         except aecodec.CodecError as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
@@ -50,6 +64,11 @@ class Reporter:
     def result(self, line: str) -> None:
         if not self.quiet:
             click.echo(line)
+
+    def note(self, message: Warning | str, *_: object) -> None:
+        """What warnings call."""
+        if not self.quiet:
+            click.echo(f"Note: {message}", err=True)
 
     def timing(self, stage: str) -> None:
         """Say how long it took since the last stage."""
@@ -88,11 +107,23 @@ def main() -> None:
 @click.argument("source", type=FILE)
 @click.argument("target", type=FILE)
 @click.option("-q", "--quality", type=click.FloatRange(1, 100), default=60, show_default=True, help="Higher is better.")
+@click.option("--strip", is_flag=True, help="Drop ICC, EXIF, XMP and dpi; turn the pixels as EXIF says.")
+@MAX_PIXELS_OPTION
 @DEVICE
 @MODEL
 @reporting
 @click.pass_obj
-def encode(report: Reporter, source: Path, target: Path, quality: float, device: str, weights: Path | None) -> None:
+def encode(
+    report: Reporter,
+    /,
+    source: Path,
+    target: Path,
+    quality: float,
+    strip: bool,
+    max_pixels: int,
+    device: str,
+    weights: Path | None,
+) -> None:
     """Encode the image SOURCE to the .aec file TARGET.
 
     \b
@@ -100,25 +131,27 @@ def encode(report: Reporter, source: Path, target: Path, quality: float, device:
     aecodec encode -q 85 photo.png photo.aec
     """
     check_target(target)
-    with open_image(source) as image:
-        report.timing("read")
-        codec = aecodec.Codec.load(weights, device)
-        report.timing("load model")
-        data = codec.encode(image, quality=quality)
-        report.timing("encode")
-        replace_file(target, data)
-        report.timing("write")
-        report.result(f"{target}: {len(data)} bytes, {8 * len(data) / image.width / image.height:.3f} bits per pixel")
+    picture = read_picture(source, max_pixels=max_pixels, strip=strip)
+    report.timing("read")
+    codec = aecodec.Codec.load(weights, device)
+    report.timing("load model")
+    data = codec.encode(picture, quality=quality, max_pixels=max_pixels)
+    report.timing("encode")
+    replace_file(target, data)
+    report.timing("write")
+    H, W, _ = picture.pixels.shape
+    report.result(f"{target}: {len(data)} bytes, {8 * len(data) / W / H:.3f} bits per pixel")
 
 
 @main.command()
 @click.argument("source", type=FILE)
 @click.argument("target", type=FILE)
+@MAX_PIXELS_OPTION
 @DEVICE
 @MODEL
 @reporting
 @click.pass_obj
-def decode(report: Reporter, source: Path, target: Path, device: str, weights: Path | None) -> None:
+def decode(report: Reporter, /, source: Path, target: Path, max_pixels: int, device: str, weights: Path | None) -> None:
     """Decode the .aec file SOURCE to the image TARGET; its suffix names the format.
 
     \b
@@ -130,7 +163,7 @@ def decode(report: Reporter, source: Path, target: Path, device: str, weights: P
     report.timing("read")
     codec = aecodec.Codec.load(weights, device) if weights else aecodec.Codec.load_for(data, device)
     report.timing("load model")
-    image = codec.decode(data)
+    image = codec.decode(data, max_pixels=max_pixels)
     report.timing("decode")
     replace_file(target, image_file(image, form))
     report.timing("write")
@@ -161,19 +194,19 @@ def info(source: Path | None, as_json: bool, model: bool, weights: Path | None) 
 
 def _file_facts(source: Path) -> dict[str, Any]:
     data = source.read_bytes()
-    header, metadata, tiles = unpack(data)
+    header, sections, tiles = unpack(data)
     return {
         "format_version": FORMAT_VERSION,
         "width": header.width,
         "height": header.height,
-        "mode": "L" if header.gray else "RGB",
+        "mode": header.mode,
         "quality": header.quality,
         "model_id": f"{header.model_id:08x}",
         "tile": header.tile * STRIDE,
         "tiles": len(tiles),
         "size_bytes": len(data),
         "bpp": round(8 * len(data) / header.width / header.height, 4),
-        **{f"{kind.name.lower()}_bytes": len(block) for kind, block in metadata.items()},
+        **{f"{kind.name.lower()}_bytes": len(block) for kind, block in sections.items()},
     }
 
 

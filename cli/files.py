@@ -2,57 +2,120 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from aecodec import InputError
+from aecodec import InputError, PictureWarning
 from aecodec.container import MAX_PIXELS
+from aecodec.image import Picture, to_picture
+
+_PLUGINS = {".heic": "pillow_heif", ".heif": "pillow_heif", ".jxl": "pillow_jxl"}
+_EXIF_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "HEIF", "JXL")
+_OPAQUE_FORMATS = ("BMP", "JPEG", "PPM")
+_XMP_TAG = ExifTags.Base.XMLPacket  # in TIFF
 
 
-@contextmanager
-def open_image(path: Path) -> Iterator[Image.Image]:
-    """The loaded picture of a file. Raises InputError where it cannot be read."""
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses at twice this: one limit for reading and for coding
-    with warnings.catch_warnings(), ExitStack() as stack:
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        try:
-            image = stack.enter_context(Image.open(path))
-            image.load()
-        except UnidentifiedImageError as error:
-            raise InputError(f"{path} is no image that Pillow can read") from error
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-        except Exception as error:  # Pillow's parsers raise whatever a broken file makes them raise
-            raise InputError(f"{path} cannot be read: {error}") from error
-        yield image
+def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS, strip: bool = False) -> Picture:
+    """The picture of an image file. Raises InputError where it cannot be read, or is larger than max_pixels."""
+    pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # to_picture checks the size before it loads
+    try:
+        with _open(path) as image:
+            return to_picture(image, max_pixels=max_pixels, strip=strip)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # Pillow's parsers raise whatever a broken file makes them raise
+        raise InputError(f"{path} cannot be read: {error}") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = pillow_limit
 
 
 def image_format(path: Path) -> str:
     """Pillow's name of the format for a file name. Raises InputError for a suffix that Pillow cannot write."""
-    name = Image.registered_extensions().get(path.suffix.lower())
+    suffix = path.suffix.lower()
+    if suffix not in Image.registered_extensions():
+        _register_plugins()
+    name = Image.registered_extensions().get(suffix)
     if name is None or name.upper() not in Image.SAVE:
-        raise InputError(f"no image format for '{path.name}': try .png, .jpg, .webp or .tiff")
+        raise InputError(f"no image format for '{path.name}': try .png, .jpg, .webp or .tiff{_hint(path)}")
     return name
 
 
 def image_file(image: Image.Image, name: str) -> bytes:
-    """The picture as a file of a format, with the metadata in its info. Raises InputError if Pillow cannot write it."""
-    options: dict[str, object] = {key: image.info[key] for key in ("icc_profile", "exif", "xmp") if key in image.info}
-    if name in ("JPEG", "WEBP", "AVIF"):
-        options["quality"] = 95
-    file = BytesIO()
+    """The picture as a file of a format, with the metadata in its info. Raises InputError if Pillow cannot write it.
+
+    Where the format has no place for EXIF, pixels are turned as its orientation says; where it has none for
+    transparency, they are put on white, which a PictureWarning tells.
+    """
     try:
+        options = _save_options(image, name)
+        if "exif" in options and name not in _EXIF_FORMATS:
+            image = ImageOps.exif_transpose(image)
+        if image.mode in ("LA", "RGBA") and name in _OPAQUE_FORMATS:
+            warnings.warn(f"{name} has no transparency: the picture is put on white", PictureWarning, stacklevel=2)
+            image = flatten(image)
+        file = BytesIO()
         image.save(file, name, **options)
-    except Exception as error:  # as above; metadata from a file may be anything
+    except Exception as error:  # Pillow raises anything; metadata from a file may be anything
         raise InputError(f"picture cannot be written as {name}: {error}") from error
     return file.getvalue()
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """An image without transparency: what it has is put on white."""
+    if image.mode not in ("LA", "RGBA"):
+        return image
+    white = Image.new(image.mode, image.size, "white")
+    return Image.alpha_composite(white.convert("RGBA"), image.convert("RGBA")).convert(image.mode.rstrip("A"))
+
+
+def _save_options(image: Image.Image, name: str) -> dict[str, Any]:
+    """What Image.save takes to keep the metadata; Pillow knows no XMP for PNG and TIFF."""
+    options = {key: image.info[key] for key in ("icc_profile", "exif", "xmp", "dpi") if key in image.info}
+    if name in ("JPEG", "WEBP", "AVIF"):
+        options["quality"] = 95
+    if name == "PNG" and "xmp" in options:
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", options["xmp"])
+    if name == "TIFF" and "xmp" in options:
+        exif = Image.Exif()
+        exif.load(options.get("exif"))
+        exif[_XMP_TAG] = options["xmp"]
+        options["exif"] = exif
+    return options
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError:
+        _register_plugins()
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError as error:
+        raise InputError(f"no image that Pillow can read{_hint(path)}") from error
+
+
+def _register_plugins() -> None:
+    """Teach Pillow the formats of the plugins that are installed."""
+    for name in _PLUGINS.values():
+        with suppress(ImportError):
+            module = importlib.import_module(name)
+            getattr(module, "register_heif_opener", list)()  # pillow_jxl registers itself
+
+
+def _hint(path: Path) -> str:
+    plugin = _PLUGINS.get(path.suffix.lower())
+    return f" (for {path.suffix} install {plugin.replace('_jxl', '-jxl-plugin').replace('_', '-')})" if plugin else ""
 
 
 def check_target(path: Path) -> None:

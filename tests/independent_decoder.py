@@ -5,6 +5,7 @@ It is slow and checks little. What it is for: if it reproduces every golden file
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import zlib
@@ -12,12 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 Array = np.ndarray
 
 
 class Header(NamedTuple):
     gray: bool
+    alpha: bool
     level: int
     width: int
     height: int
@@ -39,21 +42,41 @@ def read_weights(path: Path) -> dict[str, Array]:
     return weights
 
 
-def read_container(data: bytes) -> tuple[Header, list[bytes]]:
-    """Section 1: the header and the payloads of the tiles."""
+def read_container(data: bytes) -> tuple[Header, list[bytes], bytes | None]:
+    """Section 1: the header, the payloads of the tiles and of the alpha section."""
     magic, version, flags, level, width, height, model_id, tile, crc = struct.unpack("<4sBBHHHIBI", data[:21])
     assert magic == b"\xae\x61\x65\x63"
     assert version == 1
     assert crc == zlib.crc32(data[:17])
-    tiles, place = [], 21
+    tiles, alpha, place = [], None, 21
     while place < len(data):
         kind, length, crc = struct.unpack("<BII", data[place : place + 9])
         payload = data[place + 9 : place + 9 + length]
         assert crc == zlib.crc32(data[place : place + 5] + payload)
         if kind == 1:
             tiles.append(payload)
+        if kind == 2:
+            alpha = payload
         place += 9 + length
-    return Header(bool(flags & 1), level, width, height, model_id, tile), tiles
+    header = Header(bool(flags & 1), bool(flags & 2), level, width, height, model_id, tile)
+    assert header.alpha == (alpha is not None)
+    return header, tiles, alpha
+
+
+def read_alpha(header: Header, payload: bytes) -> Array:
+    """Section 1.4: [H, W]."""
+    if len(payload) == 1:
+        return np.full((header.height, header.width), payload[0], int)
+    alpha, place, side = np.zeros((header.height, header.width), int), 0, 64 * header.tile
+    for i in range(0, header.height, side):
+        for j in range(0, header.width, side):
+            (length,) = struct.unpack("<I", payload[place : place + 4])
+            data = payload[place + 4 : place + 4 + length]
+            tile = alpha[i : i + side, j : j + side]
+            tile[:] = data[0] if length == 1 else np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))[:, :, 1]
+            place += 4 + length
+    assert place == len(payload)
+    return alpha
 
 
 class Stream:
@@ -104,7 +127,7 @@ def table_index(z: Array, level: int, weights: dict[str, Array]) -> Array:
 
 def read_symbols(data: bytes, weights: dict[str, Array]) -> tuple[Header, Array, Array]:
     """Sections 1 to 4: z_symbols and y_symbols of the whole picture."""
-    header, tiles = read_container(data)
+    header, tiles, _ = read_container(data)
     N, M = weights["prior.weight"].shape[1], weights["prior.weight"].shape[0] // 16
     rows, columns = -(-header.height // 64), -(-header.width // 64)  # of z
     z_all, y_all = np.zeros((N, rows, columns), int), np.zeros((M, 4 * rows, 4 * columns), int)
@@ -196,9 +219,11 @@ def act(x: Array) -> Array:
 
 
 def decode(data: bytes, weights: dict[str, Array]) -> Array:
-    """The picture, uint8 [H, W, 3] or [H, W]."""
+    """The picture, [H, W] or [H, W, C]: gray, gray and alpha, RGB, RGBA."""
     header, z, y = read_symbols(data, weights)
     networks = Networks(weights, header.level)
     levels = np.clip(np.round(255 * networks.rgb(networks.y_hat(z, y))), 0, 255)
     pixels = levels[:, : header.height, : header.width].astype(int).transpose(1, 2, 0)
-    return (pixels.sum(2) + 1) // 3 if header.gray else pixels
+    pixels = (pixels.sum(2) + 1) // 3 if header.gray else pixels
+    _, _, alpha = read_container(data)
+    return pixels if alpha is None else np.dstack((pixels, read_alpha(header, alpha)))

@@ -22,6 +22,9 @@ CASES = {
     "gray": (90, 50, "L", 77, 16),
     "tiles": (200, 130, "RGB", 60, 1),
     "metadata": (64, 64, "RGB", 100, 16),
+    "alpha": (150, 100, "RGBA", 60, 1),  # WebP, constant and hidden tiles
+    "constant_alpha": (40, 30, "LA", 60, 16),
+    "density": (20, 20, "RGB", 60, 16),
 }
 
 
@@ -43,6 +46,12 @@ def main() -> None:
             exif = Image.Exif()
             exif[ExifTags.Base.Artist] = "aecodec"
             image.info.update(icc_profile=b"an ICC profile", exif=exif.tobytes(), xmp=b"<x:xmpmeta/>")
+        if name == "alpha":
+            image.putalpha(Image.radial_gradient("L").crop((0, 0, 150, 100)).point(lambda v: max(0, 255 - 2 * v)))
+        if name == "constant_alpha":
+            image.putalpha(128)
+        if name == "density":
+            image.info["dpi"] = (300, 72.009)
         data = codec.encode(image, quality=quality, tile=tile)
         (GOLDEN / f"{name}.aec").write_bytes(data)
         Image.fromarray(np.asarray(codec.decode(data))).save(GOLDEN / f"{name}.png")

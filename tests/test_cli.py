@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms, ImageOps
 from support import DATA, psnr
 
 import aecodec
 from aecodec.cli.app import main
-from aecodec.cli.files import replace_file
+from aecodec.cli.files import flatten, image_file, image_format, replace_file
 from aecodec.container import pack, unpack
+
+TINY = ["--weights", DATA / "tiny.safetensors"]
 
 
 def run(*arguments: object) -> Result:
@@ -61,6 +63,117 @@ def test_icc_profile_reaches_the_output(tmp_path: Path) -> None:
     run("decode", DATA / "golden" / "metadata.aec", tmp_path / "a.png", "--weights", DATA / "tiny.safetensors")
     with Image.open(tmp_path / "a.png") as image:
         assert image.info["icc_profile"] == b"an ICC profile"
+
+
+def save_marked(image: Image.Image, path: Path) -> dict[str, object]:
+    """Write a picture with all its metadata; what a reader of the file then finds."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "aecodec"
+    exif[ExifTags.Base.Orientation] = 6
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">aecodec</x:xmpmeta>'
+    image.info = {"exif": exif.tobytes(), "icc_profile": profile, "xmp": xmp, "dpi": (300.0, 150.0)}
+    path.write_bytes(image_file(image, image_format(path)))
+    return marks(path)
+
+
+def marks(path: Path) -> dict[str, object]:
+    with Image.open(path) as image:
+        image.load()
+        dpi = tuple(round(float(value), 3) for value in image.info.get("dpi", ()))
+        exif = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
+        return {"exif": exif, "dpi": dpi, **{name: image.info.get(name) for name in ("icc_profile", "xmp")}}
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_metadata_survives_byte_for_byte(tmp_path: Path, coffee: Image.Image, suffix: str) -> None:
+    source, packed, target = tmp_path / f"a{suffix}", tmp_path / "a.aec", tmp_path / f"b{suffix}"
+    before = save_marked(coffee.crop((0, 0, 40, 20)), source)
+    assert before["exif"]
+    assert before["xmp"]
+    assert before["icc_profile"]
+    assert run("encode", source, packed, *TINY).exit_code == 0
+    assert run("decode", packed, target, *TINY).exit_code == 0
+    assert marks(target) == before
+    assert before["dpi"] or suffix == ".webp"
+    run("encode", source, packed, "--strip", *TINY)
+    assert list(unpack(packed.read_bytes()).sections) == []
+    run("decode", packed, target, *TINY)
+    with Image.open(target) as image:
+        assert image.size == (20, 40)  # turned, since nothing says anymore that it should be
+
+
+def test_orientation_is_honored_where_the_format_has_no_exif(tmp_path: Path, coffee: Image.Image) -> None:
+    save_marked(coffee.crop((0, 0, 40, 20)), tmp_path / "a.jpg")
+    run("encode", tmp_path / "a.jpg", tmp_path / "a.aec", *TINY)
+    for suffix in (".bmp", ".ppm", ".png", ".tiff", ".avif"):
+        assert run("decode", tmp_path / "a.aec", tmp_path / f"b{suffix}", *TINY).exit_code == 0
+        with Image.open(tmp_path / f"b{suffix}") as image:
+            assert ImageOps.exif_transpose(image).size == (20, 40), suffix
+
+
+def test_tiff_and_avif_keep_what_their_files_can_hold(tmp_path: Path, coffee: Image.Image) -> None:
+    for suffix in (".tiff", ".avif"):
+        source, target = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+        before = save_marked(coffee.crop((0, 0, 40, 20)), source)
+        run("encode", source, tmp_path / "a.aec", *TINY)
+        run("decode", tmp_path / "a.aec", target, *TINY)
+        assert marks(target) == before, suffix
+        with Image.open(target) as image:
+            assert image.getexif()[ExifTags.Base.Artist] == "aecodec"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".avif", ".tiff", ".bmp", ".jpg", ".ppm"])
+def test_transparency_reaches_every_format_or_white(tmp_path: Path, suffix: str) -> None:
+    for name in ("alpha", "constant_alpha"):
+        target = tmp_path / f"out{suffix}"
+        result = run("decode", DATA / "golden" / f"{name}.aec", target, *TINY)
+        assert result.exit_code == 0, result.output
+        opaque = suffix in (".bmp", ".jpg", ".ppm")
+        assert ("Note: " in result.stderr) == opaque
+        with Image.open(target) as image, Image.open(DATA / "golden" / f"{name}.png") as expected:
+            image.load()
+            if opaque:
+                assert psnr(image.convert("RGB"), flatten(expected).convert("RGB")) > 25
+            else:
+                a, b = (np.asarray(i.convert("RGBA").getchannel("A")).astype(int) for i in (image, expected))
+                assert np.abs(a - b).max() <= 3 * (suffix == ".avif")
+
+
+def test_notes_say_what_is_lost_and_quiet_does_not(tmp_path: Path) -> None:
+    Image.fromarray(np.full((20, 20), 999, np.uint16)).save(tmp_path / "deep.png")
+    shades = [Image.new("L", (20, 20), shade) for shade in (0, 99)]
+    shades[0].save(tmp_path / "moving.gif", save_all=True, append_images=shades[1:])
+    for name, line in (("deep.png", "16 bits per channel are reduced to 8"), ("moving.gif", "only the first is kept")):
+        result = run("encode", tmp_path / name, tmp_path / "out.aec", *TINY)
+        assert (result.exit_code, result.stderr.count("Note: "), result.stderr.count(line)) == (0, 1, 1)
+        assert run("--quiet", "encode", tmp_path / name, tmp_path / "out.aec", *TINY).output == ""
+
+
+@pytest.mark.parametrize(("suffix", "plugin"), [(".heic", "pillow_heif"), (".jxl", "pillow_jxl")])
+def test_formats_of_plugins(tmp_path: Path, coffee: Image.Image, suffix: str, plugin: str) -> None:
+    pytest.importorskip(plugin)
+    small = coffee.crop((0, 0, 64, 48))
+    first, packed, second = (tmp_path / name for name in (f"a{suffix}", "a.aec", f"b{suffix}"))
+    first.write_bytes(image_file(small, image_format(first)))
+    for arguments in (["encode", first, packed], ["decode", packed, second]):
+        assert run(*arguments).exit_code == 0
+    with Image.open(second) as image:
+        assert psnr(image.convert("RGB"), small) > 25
+
+
+def test_missing_plugin_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for suffix, package in ((".heic", "pillow-heif"), (".jxl", "pillow-jxl-plugin")):
+        (tmp_path / f"a{suffix}").write_bytes(b"what Pillow cannot read")
+        result = run("encode", tmp_path / f"a{suffix}", tmp_path / "a.aec")
+        assert f"no image that Pillow can read (for {suffix} install {package})" in result.stderr
+
+
+def test_pixel_limit_is_named_in_both_directions(tmp_path: Path, photo: Path) -> None:
+    for arguments in (["encode", photo, tmp_path / "a.aec"], ["decode", DATA / "golden" / "tiles.aec", photo]):
+        result = run(*arguments, *TINY, "--max-pixels", 14_999)
+        assert result.exit_code == 1
+        assert "is outside 1..14999 pixels" in result.stderr
 
 
 def test_quality_option(tmp_path: Path, photo: Path) -> None:
@@ -227,9 +340,10 @@ def test_interrupt_leaves_no_file(tmp_path: Path, photo: Path) -> None:
 
 def test_pictures_survive_pillow_pixel_cap(tmp_path: Path) -> None:
     """A picture that Pillow would warn about (above 89 MP) is read without a warning."""
-    from aecodec.cli.files import open_image
+    from aecodec.cli.files import read_picture
 
     path = tmp_path / "large.png"
     Image.new("1", (10_000, 9_000)).save(path)
-    with open_image(path) as image:
-        assert np.asarray(image.crop((0, 0, 2, 2))).shape == (2, 2)
+    picture = read_picture(path)
+    assert picture.pixels.shape == (9000, 10_000, 3)
+    assert picture.gray

@@ -14,14 +14,15 @@ import aecodec.cli
 
 ROWS = [
     {"errors", "_native"},
-    {"container", "image", "metrics", "tables"},
+    {"container", "metrics", "tables"},
+    {"alpha", "image"},
     {"entropy", "prior", "reference"},
     {"model", "weights"},
     {"codec"},
     {"train"},
 ]
 # What users may import, and so the commands: the package and these modules.
-PUBLIC = {"aecodec", "aecodec.container", "aecodec.metrics", "aecodec.train", "aecodec.weights"}
+PUBLIC = {"aecodec", "aecodec.container", "aecodec.image", "aecodec.metrics", "aecodec.train", "aecodec.weights"}
 # Which bench times one by one.
 PARTS = {
     "aecodec.codec",
