@@ -44,6 +44,19 @@ def _file(out: Path | None, name: str) -> Path | None:
 
 
 @main.command()
+@click.argument("what", type=click.Choice(["kodak"]))
+@click.option("--to", "folder", type=NEW, help="Folder; default is in the user's cache.")
+@click.option("--url", help="Another server that has the files.")
+def fetch(what: str, folder: Path | None, url: str | None) -> None:
+    """Download the 24 KODAK pictures and check them."""
+    from bench.fetch import HOME, cache, fetch_kodak
+
+    folder = folder or cache()
+    fetch_kodak(folder, url or HOME)
+    click.echo(f"{what} is complete. Next: python -m bench rd --images {shlex.quote(str(folder))} --out results")
+
+
+@main.command()
 @click.option("--images", required=True, type=FOLDER)
 @click.option("--codecs", default="all", show_default=True, help="Names with commas; aecodec:FILE takes other weights.")
 @click.option("--device", default="cpu", show_default=True, help="Of aecodec: cpu or cuda.")
