@@ -12,6 +12,7 @@ import click
 
 from aecodec import CodecError
 
+DEMONSTRATION = Path(__file__).parent.parent / "tests" / "data" / "coffee.png"
 NEW = click.Path(path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 RESULTS = click.Path(exists=True, path_type=Path)
@@ -121,6 +122,24 @@ def plot(results: Path, target: Path, what: str) -> None:
     from bench.results import read
 
     {"rd": rd_plot, "speed": speed_plot}[what](read(results), target)
+
+
+@main.command()
+@click.argument("results", type=RESULTS, nargs=-1, required=True)
+@click.option("--html", "target", required=True, type=NEW, help="The page.")
+@click.option(
+    "--images", type=FOLDER, help="Pictures to look at, the first 3; default is the demonstration photograph."
+)
+@click.option("-q", "--quality", default=30.0, show_default=True, help="Of these pictures, 1..100.")
+@click.option("--anchor", default="jpeg", show_default=True)
+def report(results: tuple[Path, ...], target: Path, images: Path | None, quality: float, anchor: str) -> None:
+    """One self-contained HTML page: curves, BD-rates, speed, and pictures at equal bytes."""
+    from bench.rd import pictures_in
+    from bench.report import write
+
+    pictures = pictures_in(images)[:3] if images else [DEMONSTRATION]
+    write(list(results), pictures, target, quality=quality, anchor=anchor)
+    click.echo(f"wrote {target}, {target.stat().st_size / 1e6:.1f} MB")
 
 
 @main.command()

@@ -39,8 +39,8 @@ def fetch_kodak(folder: Path, url: str = HOME, *, pause: float = 1.0) -> None:
         else:
             raise click.ClickException(
                 f"{url}/{name}: {problem}\n"
-                "What has arrived is kept: run this again to go on. Without a network, copy kodim01.png .. kodim24.png\n"
-                f"into {folder}, or measure any folder of pictures: python -m bench rd --images FOLDER"
+                "What has arrived is kept: run this again to go on. Without a network, copy kodim01.png .. kodim24.png "
+                f"into\n{folder}, or measure any folder of pictures: python -m bench rd --images FOLDER"
             )
 
 
