@@ -2,66 +2,144 @@
 
 from __future__ import annotations
 
-import json
 import shlex
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 
-PATH = click.Path(path_type=Path)
-SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+from aecodec import CodecError
+
+DEMONSTRATION = Path(__file__).parent.parent / "tests" / "data" / "coffee.png"
+NEW = click.Path(path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+RESULTS = click.Path(exists=True, path_type=Path)
+OUT = click.option("--out", type=NEW, help="JSON lines: a .jsonl file or a folder. An interrupted run continues there.")
 
 
-@click.group()
+class _Group(click.Group):
+    """Commands whose foreseen errors are one line."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except CodecError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group)
 def main() -> None:
-    """Measure aecodec beside other codecs."""
+    """Measure aecodec beside other codecs, on real files."""
 
 
-def list_images(folder: Path) -> list[Path]:
-    pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not pictures:
-        raise click.ClickException(f"no pictures in {folder}")
-    return pictures
+def _command() -> str:
+    """This command as a reader repeats it: without the way to this machine's folders."""
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return shlex.join(["python", "-m", "bench", *words])
+
+
+def _file(out: Path | None, name: str) -> Path | None:
+    return out / f"{name}.jsonl" if out and out.suffix != ".jsonl" else out
 
 
 @main.command()
-@click.option("--images", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--codecs", default="aecodec,jpeg,webp,avif", show_default=True)
-@click.option("--device", default="cpu", show_default=True)
-@click.option("--out", type=PATH, help="JSON file for all points.")
-def rd(images: Path, codecs: str, device: str, out: Path | None) -> None:
+@click.argument("what", type=click.Choice(["kodak"]))
+@click.option("--to", "folder", type=NEW, help="Folder; default is in the user's cache.")
+@click.option("--url", help="Another server that has the files.")
+def fetch(what: str, folder: Path | None, url: str | None) -> None:
+    """Download the 24 KODAK pictures and check them."""
+    from bench.fetch import HOME, cache, fetch_kodak
+
+    folder = folder or cache()
+    fetch_kodak(folder, url or HOME)
+    click.echo(f"{what} is complete. Next: python -m bench rd --images {shlex.quote(str(folder))} --out results")
+
+
+@main.command()
+@click.option("--images", required=True, type=FOLDER)
+@click.option("--codecs", default="all", show_default=True, help="Names with commas; aecodec:FILE takes other weights.")
+@click.option("--device", default="cpu", show_default=True, help="Of aecodec: cpu or cuda.")
+@click.option("--ssimulacra2/--no-ssimulacra2", default=True, help="Measure it too, a second per point.")
+@OUT
+def rd(images: Path, codecs: str, device: str, ssimulacra2: bool, out: Path | None) -> None:
     """Bits per pixel and quality of whole files, mean over a folder of pictures."""
-    from bench.codecs import peers
-    from bench.rd import run, table
+    from bench.codecs import NAMES, peers
+    from bench.compare import table
+    from bench.rd import pictures_in, run
 
-    pictures = list_images(images)
-    options = ["--images", images.name, "--codecs", codecs, "--device", device]
-    command = shlex.join(["python", "-m", "bench", "rd", *options])
-    results = run(peers(tuple(codecs.split(",")), device), pictures, command)
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(results, indent=1) + "\n")
-    print(table(results))
-
-
-@main.command()
-@click.argument("results", type=click.Path(exists=True, path_type=Path))
-def table(results: Path) -> None:
-    """The Markdown table of a results file."""
-    from bench import rd as figures
-
-    print(figures.table(json.loads(results.read_text())))
+    pictures = pictures_in(images)
+    if ssimulacra2 and find_spec("ssimulacra2") is None:
+        click.echo("SSIMULACRA2 is left out: pip install ssimulacra2", err=True)
+        ssimulacra2 = False
+    found = peers(list(NAMES) if codecs == "all" else codecs.split(","), device)
+    for peer in found:
+        click.echo(f"{peer.name}: {peer.settings}")
+    names = {peer.name for peer in found}
+    points = run(found, pictures, _command(), _file(out, "rd"), ssimulacra2)
+    print(table([point for point in points if point.codec in names]))
 
 
 @main.command()
-@click.argument("results", type=click.Path(exists=True, path_type=Path))
-@click.argument("target", type=PATH)
-def plot(results: Path, target: Path) -> None:
-    """The rate-distortion plot of a results file, as .png or .svg."""
-    from bench.plot import rd_plot
+@click.argument("results", type=RESULTS)
+@click.option("--anchor", default="jpeg", show_default=True)
+def table(results: Path, anchor: str) -> None:
+    """The Markdown table of results: bits per pixel at equal PSNR, and BD-rates."""
+    from bench import compare
+    from bench.results import read
 
-    rd_plot(json.loads(results.read_text()), target)
+    print(compare.table(read(results), anchor))
+
+
+@main.command()
+@click.argument("results", type=RESULTS, nargs=-1, required=True)
+@click.option("--anchor", default="jpeg", show_default=True, help="A measured codec, or a published curve.")
+def compare(results: tuple[Path, ...], anchor: str) -> None:
+    """BD-rates of everything in RESULTS, and of published curves where the pictures are Kodak's."""
+    from bench.compare import compare as tell
+
+    print(tell(list(results), anchor))
+
+
+@main.command()
+@click.argument("results", type=RESULTS)
+@click.argument("target", type=NEW)
+def csv(results: Path, target: Path) -> None:
+    """The points of RESULTS as comma-separated values in TARGET."""
+    from bench.results import read, write_csv
+
+    write_csv(read(results), target)
+
+
+@main.command()
+@click.argument("results", type=RESULTS)
+@click.argument("target", type=NEW)
+@click.option("--what", type=click.Choice(["rd", "speed"]), default="rd", show_default=True)
+def plot(results: Path, target: Path, what: str) -> None:
+    """The plot of RESULTS as TARGET, .png or .svg, and its dark form beside it."""
+    from bench.plot import rd_plot, speed_plot
+    from bench.results import read
+
+    {"rd": rd_plot, "speed": speed_plot}[what](read(results), target)
+
+
+@main.command()
+@click.argument("results", type=RESULTS, nargs=-1, required=True)
+@click.option("--html", "target", required=True, type=NEW, help="The page.")
+@click.option(
+    "--images", type=FOLDER, help="Pictures to look at, the first 3; default is the demonstration photograph."
+)
+@click.option("-q", "--quality", default=30.0, show_default=True, help="Of these pictures, 1..100.")
+@click.option("--anchor", default="jpeg", show_default=True)
+def report(results: tuple[Path, ...], target: Path, images: Path | None, quality: float, anchor: str) -> None:
+    """One self-contained HTML page: curves, BD-rates, speed, and pictures at equal bytes."""
+    from bench.rd import pictures_in
+    from bench.report import write
+
+    pictures = pictures_in(images)[:3] if images else [DEMONSTRATION]
+    write(list(results), pictures, target, quality=quality, anchor=anchor)
+    click.echo(f"wrote {target}, {target.stat().st_size / 1e6:.1f} MB")
 
 
 @main.command()
@@ -74,13 +152,14 @@ def speed(runs: int) -> None:
 
 
 @main.command()
-@click.option("--images", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--images", required=True, type=FOLDER)
 @click.option("--device", default="cpu", show_default=True)
 def scale(images: Path, device: str) -> None:
     """Whether bytes and PSNR rise with quality on every picture; exit code 1 where they do not."""
+    from bench.rd import pictures_in
     from bench.scale import run
 
-    if not run(list_images(images), device):
+    if not run(pictures_in(images), device):
         raise SystemExit(1)
 
 
@@ -101,7 +180,7 @@ def training(steps: int, device: str, **settings: Any) -> None:
 
 @main.command()
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
-@click.option("--out", default=Path("demo"), type=PATH, show_default=True)
+@click.option("--out", default=Path("demo"), type=NEW, show_default=True)
 @click.option("-q", "--quality", default=40.0, show_default=True)
 def demo(source: Path, out: Path, quality: float) -> None:
     """A photograph through aecodec and through JPEG of the same size."""

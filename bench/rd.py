@@ -2,104 +2,116 @@
 
 from __future__ import annotations
 
-import platform
-import subprocess
+import hashlib
 import time
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
-from typing import Any
 
+import click
 import numpy as np
-import PIL
-import torch
+from numpy.typing import NDArray
 from PIL import Image
-from scipy.interpolate import PchipInterpolator
 from tqdm import tqdm
 
-import aecodec
-from aecodec import metrics
+from aecodec import InputError, metrics
 from bench.codecs import Peer
+from bench.results import MAX_DB, Point, Run, append, environment, resume
 
-PSNR_LEVELS = (28, 30, 32, 34, 36, 38)  # dB, columns of the table
-
-
-@dataclass(frozen=True)
-class Point:
-    codec: str
-    quality: float
-    image: str
-    bpp: float  # of the whole file
-    psnr: float  # dB, RGB, 8 bits
-    ms_ssim: float  # 0..1
-    encode_seconds: float
-    decode_seconds: float
+SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+_BT601 = np.array([0.299, 0.587, 0.114])
 
 
-def measure(peer: Peer, path: Path) -> list[Point]:
-    """All qualities of one codec on one picture."""
-    with Image.open(path) as file:
-        image = file.convert("RGB")
-    pixels = np.asarray(image)
-    points = []
-    for quality in peer.qualities:
-        start = time.perf_counter()
-        data = peer.encode(image, quality)
-        encoded = time.perf_counter()
-        decoded = np.asarray(peer.decode(data))
-        done = time.perf_counter()
-        rate = metrics.bpp(len(data), *image.size)
-        quality_figures = (metrics.psnr(pixels, decoded), metrics.ms_ssim(pixels, decoded))
-        points.append(Point(peer.name, quality, path.name, rate, *quality_figures, encoded - start, done - encoded))
+def pictures_in(folder: Path) -> list[Path]:
+    pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not pictures:
+        raise click.ClickException(f"no pictures in {folder}")
+    return pictures
+
+
+def load(path: Path) -> Image.Image:
+    """RGB of 8 bits and nothing else: no codec has to store profiles or EXIF."""
+    try:
+        with Image.open(path) as file:
+            return Image.fromarray(np.asarray(file.convert("RGB")))
+    except OSError as error:
+        raise click.ClickException(f"{path} is no picture: {error}") from error
+
+
+def measure(peer: Peer, quality: float, image: Image.Image, name: str, ssimulacra2: bool) -> Point:
+    start = time.perf_counter()
+    data = peer.encode(image, quality)
+    encoded = time.perf_counter()
+    decoded = peer.decode(data)
+    done = time.perf_counter()
+    a, b = np.asarray(image), np.asarray(decoded)
+    return Point(
+        peer.name,
+        quality,
+        name,
+        *image.size,
+        size_bytes=len(data),
+        bpp=metrics.bpp(len(data), *image.size),
+        psnr=min(metrics.psnr(a, b), MAX_DB),
+        psnr_y=psnr_y(a, b),
+        ms_ssim=ms_ssim(a, b),
+        ssimulacra2=ssimulacra2_of(image, decoded) if ssimulacra2 else None,
+        encode_seconds=encoded - start,
+        decode_seconds=done - encoded,
+    )
+
+
+def psnr_y(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """PSNR in dB of the luma of BT.601, unrounded."""
+    mse = float(np.mean(((a.astype(np.float64) - b) @ _BT601) ** 2))
+    return MAX_DB if mse == 0 else min(10 * float(np.log10(255**2 / mse)), MAX_DB)
+
+
+def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float | None:
+    try:
+        return metrics.ms_ssim(a, b)
+    except InputError:  # too small
+        return None
+
+
+def ssimulacra2_of(a: Image.Image, b: Image.Image) -> float:
+    from ssimulacra2 import compute_ssimulacra2
+
+    files = []
+    for image in (a, b):
+        file = BytesIO()
+        image.save(file, "BMP")
+        files.append(file)
+    return float(compute_ssimulacra2(*files))
+
+
+def run(peers: list[Peer], pictures: list[Path], command: str, out: Path | None, ssimulacra2: bool) -> list[Point]:
+    """Every codec at every quality on every picture; points that out holds already are not measured again."""
+    images = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures}
+    note = Run(command, environment(), {peer.name: peer.settings for peer in peers}, images)
+    before = resume(out, note) if out else []
+    points = [record for record in before if isinstance(record, Point)]
+    known = {(point.codec, point.quality, point.image) for point in points}
+    jobs = [(path, peer, q) for path in pictures for peer in peers for q in peer.qualities]
+    missing = [(path, peer, q) for path, peer, q in jobs if (peer.name, q, path.name) not in known]
+    with tqdm(total=len(jobs), initial=len(jobs) - len(missing), desc="rd", unit="point") as bar:
+        for point in _measured(missing, ssimulacra2, bar):
+            points.append(point)
+            if out:
+                append(out, point)
+            bar.update()
     return points
 
 
-def run(peers: list[Peer], pictures: list[Path], command: str) -> dict[str, Any]:
-    """Results of every codec on every picture, as the JSON object that is kept."""
-    jobs = [(peer, path) for path in pictures for peer in peers]
-    points = [point for peer, path in tqdm(jobs, desc="rd", unit="") for point in measure(peer, path)]
-    return {
-        "command": command,
-        "environment": {
-            "aecodec": aecodec.__version__,
-            "commit": _git("rev-parse", "--short", "HEAD"),
-            "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "pillow": PIL.__version__,
-        },
-        "codecs": {peer.name: peer.settings for peer in peers},
-        "points": [asdict(point) for point in points],
-    }
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
-    return done.stdout.strip() or "unknown"
-
-
-def mean_curves(points: Iterable[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """Per codec the mean over pictures of (bpp, psnr, ms_ssim in dB), one row per quality."""
-    groups: dict[str, dict[float, list[tuple[float, float, float]]]] = defaultdict(lambda: defaultdict(list))
-    for point in points:
-        figures = (point["bpp"], point["psnr"], metrics.ms_ssim_db(point["ms_ssim"]))
-        groups[point["codec"]][point["quality"]].append(figures)
-    return {name: np.array([np.mean(g, 0) for _, g in sorted(by.items())]) for name, by in groups.items()}
-
-
-def table(results: dict[str, Any], anchor: str = "jpeg") -> str:
-    """Markdown: bits per pixel at equal PSNR, and BD-rate against the anchor by PSNR and by MS-SSIM."""
-    curves = mean_curves(results["points"])
-    levels = " | ".join(f"{level} dB" for level in PSNR_LEVELS)
-    lines = [
-        f"| codec | {levels} | BD-rate (PSNR) | BD-rate (MS-SSIM) |",
-        "|---|" + "---|" * (len(PSNR_LEVELS) + 2),
-    ]
-    for name, curve in curves.items():
-        rate = PchipInterpolator(curve[:, 1], np.log(curve[:, 0]), extrapolate=False)
-        cells = ["-" if np.isnan(value := rate(level)) else f"{np.exp(value):.3f}" for level in PSNR_LEVELS]
-        base = curves.get(anchor, curve)
-        rates = [metrics.bd_rate(base[:, 0], base[:, k], curve[:, 0], curve[:, k]) for k in (1, 2)]
-        lines.append(f"| {name} | " + " | ".join(cells) + f" | {rates[0]:+.1f} % | {rates[1]:+.1f} % |")
-    return "\n".join(lines)
+def _measured(jobs: list[tuple[Path, Peer, float]], ssimulacra2: bool, bar: tqdm) -> Iterator[Point]:
+    warm: set[str] = set()
+    loaded: tuple[Path, Image.Image] | None = None
+    for path, peer, quality in jobs:
+        if loaded is None or loaded[0] != path:
+            loaded = path, load(path)
+        image = loaded[1]
+        bar.set_postfix_str(f"{path.stem} {peer.name}", refresh=False)
+        if peer.name not in warm:
+            peer.decode(peer.encode(image, quality))
+            warm.add(peer.name)
+        yield measure(peer, quality, image, path.name, ssimulacra2)

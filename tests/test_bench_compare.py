@@ -1,0 +1,147 @@
+"""bench compare: BD-rates as the package of the field computes them, published curves where they belong."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import bjontegaard
+import numpy as np
+import pytest
+from bench_support import ROOT, bench
+from PIL import Image
+
+from bench import compare, results
+from bench.results import Point, Run
+
+KODAK = ROOT / "bench" / "results" / "kodak.jsonl"
+PUBLISHED = compare.published_curves()
+
+
+def cells(output: str, first: int = 2) -> dict[str, list[str]]:
+    """Of each row of the table the last two cells, by the cells before: "vtm published" or, in the README, "vtm"."""
+    lines = (line.strip("| ").split(" | ") for line in output.splitlines() if line.startswith("| "))
+    return {" ".join(line[:first]): line[-2:] for line in lines}
+
+
+def copy(path: Path, scale: float, codec: str | None = None) -> None:
+    """The committed Kodak results with files that are larger by scale, of one codec or all."""
+    for record in results.read(KODAK):
+        if isinstance(record, Run):
+            results.append(path, record)
+    kept = [record for record in results.read(KODAK) if isinstance(record, Point) and codec in (None, record.codec)]
+    for point in kept:
+        results.append(path, dataclasses.replace(point, bpp=point.bpp * scale))
+
+
+@pytest.mark.parametrize("metric", ["psnr", "ms_ssim"])
+def test_bd_rate_equals_the_bjontegaard_package(metric: str) -> None:
+    """On all published curves against JPEG and VTM, by the same interpolation."""
+    compared = 0
+    for anchor in (PUBLISHED["jpeg"], PUBLISHED["vtm"]):
+        for name, curve in PUBLISHED.items():
+            ours = compare.bd_rate(anchor, curve, metric)
+            if ours is None:
+                assert metric == "ms_ssim", name
+                continue
+            reference = bjontegaard.bd_rate(
+                anchor.bpp,
+                getattr(anchor, metric),
+                curve.bpp,
+                getattr(curve, metric),
+                method="pchip",
+                require_matching_points=False,
+                min_overlap=0,
+            )
+            assert ours == pytest.approx(reference, abs=0.01), name
+            compared += 1
+    assert compared >= (80 if metric == "psnr" else 30)
+
+
+def test_known_rates_of_the_published_curves() -> None:
+    """Figures that the design rests on, computed elsewhere."""
+    expected = {"webp": -36, "compressai-bmshj2018-hyperprior": -55, "bpg": -59, "vtm": -68, "hpcm-large": -73}
+    for name, rate in expected.items():
+        assert compare.bd_rate(PUBLISHED["jpeg"], PUBLISHED[name], "psnr") == pytest.approx(rate, abs=1.0), name
+
+
+def test_kodak_results_stand_beside_published_ones() -> None:
+    table = cells(bench("compare", KODAK).output)
+    assert table["jpeg measured"] == ["+0.0 %", "+0.0 %"]
+    readme = cells((ROOT / "README.md").read_text(), first=1)
+    for name in ("aecodec", "webp", "avif"):
+        assert table[f"{name} measured"] == readme[name]
+    assert table["tcm-large published"][1] == "-"  # nobody published its MS-SSIM
+    assert len(table) == 1 + 4 + 45
+    rates = [float(row[0].split()[0]) for row in table.values() if row[0].endswith("%")]
+    assert rates == sorted(rates)
+
+
+def test_any_curve_can_be_the_anchor() -> None:
+    table = cells(bench("compare", KODAK, "--anchor", "vtm").output)
+    assert table["vtm published"] == ["+0.0 %", "+0.0 %"]
+    assert float(table["aecodec measured"][0].split()[0]) > 50
+    result = bench("compare", KODAK, "--anchor", "none")
+    assert result.exit_code == 1
+    assert "there is no curve none; there are " in result.output
+
+
+def test_two_files_are_told_apart(tmp_path: Path) -> None:
+    """One codec in two files: rates differ by what its files differ."""
+    copy(tmp_path / "old.jsonl", 1.0)
+    copy(tmp_path / "new.jsonl", 0.9, "aecodec")
+    table = cells(bench("compare", tmp_path / "old.jsonl", tmp_path / "new.jsonl", "--anchor", "aecodec").output)
+    assert table["aecodec (old) measured"] == ["+0.0 %", "+0.0 %"]
+    assert table["aecodec (new) measured"] == ["-10.0 %", "-10.0 %"]
+    assert "webp measured" in table
+
+
+def test_published_curves_stay_away_from_other_pictures(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    for record in results.read(KODAK):
+        if isinstance(record, Run):
+            results.append(path, dataclasses.replace(record, images=dict.fromkeys(record.images, "0" * 64)))
+        elif isinstance(record, Point) and record.codec in {"jpeg", "avif"}:
+            results.append(path, record)
+    output = bench("compare", path).output
+    assert set(cells(output, first=1)) == {"codec", "jpeg", "avif"}
+    assert "mean over 24 pictures" in output
+    assert "Published curves are left out" in output
+
+
+def test_curves_that_share_no_range_get_a_dash() -> None:
+    curve = PUBLISHED["jpeg"]
+    far = dataclasses.replace(curve, psnr=curve.psnr + 100, ms_ssim=np.full_like(curve.bpp, np.nan))
+    assert compare.bd_rate(curve, far, "psnr") is None
+    assert compare.bd_rate(curve, far, "ms_ssim") is None
+    assert compare.percent(None) == "-"
+
+
+def test_plots_come_light_and_dark(tmp_path: Path) -> None:
+    for name in ("rd.png", "rd.svg"):
+        result = bench("plot", KODAK, tmp_path / name)
+        assert result.exit_code == 0, result.output
+    papers = []
+    for name in ("rd.png", "rd-dark.png"):
+        with Image.open(tmp_path / name) as image:
+            papers.append(image.convert("L").getpixel((2, 2)))
+    assert papers[0] > 250
+    assert papers[1] < 30
+    assert (tmp_path / "rd-dark.svg").exists()
+    assert "rd.pdf" in bench("plot", KODAK, tmp_path / "rd.pdf").output
+
+
+@pytest.mark.parametrize("form", ["", "-dark"])
+def test_plots_of_the_readme_are_of_the_committed_results(tmp_path: Path, form: str) -> None:
+    assert f"docs/rd-kodak{form}.svg" in (ROOT / "README.md").read_text()
+    bench("plot", KODAK, tmp_path / "rd.svg")
+    drawn, shown = (
+        (folder / name).read_text()
+        for folder, name in ((tmp_path, f"rd{form}.svg"), (ROOT / "docs", f"rd-kodak{form}.svg"))
+    )
+    words = [re.findall(r"<text[^>]*>([^<]+)</text>", text) for text in (drawn, shown)]
+    assert words[0] == words[1]
+    assert {"aecodec", "vtm, published", "bits per pixel", "PSNR, dB"} <= set(words[0])
+    numbers = [re.findall(r"-?\d+\.\d+", " ".join(re.findall(r' d="([^"]+)"', text))) for text in (drawn, shown)]
+    assert np.allclose(*(np.array(row, float) for row in numbers), atol=0.01)
