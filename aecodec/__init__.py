@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from aecodec.container import Header, read_header
 from aecodec.errors import CodecError, FormatError, InputError, PictureWarning, TruncatedError, UnsupportedError
+from aecodec.pillow import register as _register
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from aecodec.codec import Codec
+
+_register()  # Image.open and Image.save know .aec from now on
 
 __version__ = _version("aecodec")
 __all__ = [

@@ -34,9 +34,6 @@ from aecodec.prior import ANCHORS, SCALES, SKIPPED_SCALES, Z_LIMIT, anchor_posit
 
 DEFAULT_QUALITY = 60.0
 _BAND = 8  # rows of features at 1/16 that are rendered at once: small enough for the cache, large enough for threads
-_BLOCKS = dict(
-    zip(Metadata._fields, (SectionKind.ICC, SectionKind.EXIF, SectionKind.XMP, SectionKind.DENSITY), strict=True)
-)
 
 
 class Codec:
@@ -119,7 +116,7 @@ class Codec:
             raise weights.missing(header.model_id, self.weights)
         z_symbols, y_symbols = self._parse(container.tiles, header)
         pixels = self._synthesize(y_symbols, z_symbols, header)
-        metadata = Metadata(**{name: container.sections.get(kind) for name, kind in _BLOCKS.items()})
+        metadata = Metadata.from_sections(container.sections)
         alpha = decode_alpha(container.sections[SectionKind.ALPHA], header, header.bounds) if header.alpha else None
         return from_picture(Picture(pixels[: header.height, : header.width], header.gray, metadata, alpha))
 
@@ -247,8 +244,7 @@ class Codec:
 
 def _sections(picture: Picture, header: Header) -> dict[SectionKind, bytes]:
     """What the file holds besides tiles."""
-    blocks = zip(_BLOCKS.values(), picture.metadata, strict=True)
-    sections = {kind: block for kind, block in blocks if block is not None}
+    sections = picture.metadata.sections
     if picture.alpha is not None:
         sections[SectionKind.ALPHA] = encode_alpha(picture.alpha, header)
     return sections

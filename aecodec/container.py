@@ -162,6 +162,21 @@ def read_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
     return Header(width, height, level, model_id, bool(flags & _GRAY), tile, bool(flags & _ALPHA))
 
 
+def read_front(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[Header, dict[SectionKind, bytes]]:
+    """The header and the known sections before the tiles, as far as they are sound. Raises as read_header does."""
+    header = read_header(data, max_pixels=max_pixels)
+    front: dict[SectionKind, bytes] = {}
+    try:
+        for kind, payload in _sections(data):
+            if kind == SectionKind.TILE:
+                break
+            if kind in SectionKind.__members__.values():
+                front[SectionKind(kind)] = payload
+    except FormatError:  # unpack will tell
+        pass
+    return header, front
+
+
 def unpack(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Container:
     """Take a whole file apart and check everything but the streams. Raises as read_header does."""
     header = read_header(data, max_pixels=max_pixels)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import struct
 import warnings
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
-from aecodec.container import MAX_PIXELS, MAX_SIDE
+from aecodec.container import MAX_PIXELS, MAX_SIDE, SectionKind
 from aecodec.errors import InputError, PictureWarning
 
 Pixels = NDArray[np.uint8]  # [H, W, 3]
 
-_EXIF_PREFIX = b"Exif\0\0"  # stands before the block in JPEG and in Pillow's info
+_SECTIONS = (SectionKind.ICC, SectionKind.EXIF, SectionKind.XMP, SectionKind.DENSITY)  # of the fields of Metadata
+EXIF_PREFIX = b"Exif\0\0"  # stands before the block in JPEG and in Pillow's info
 _DENSITY = struct.Struct("<II")  # horizontal, vertical, in 1 / _DENSITY_UNIT dots per inch
 _DENSITY_UNIT = 10_000
 _BAND = 256  # rows that are converted at once
@@ -33,6 +35,34 @@ class Metadata(NamedTuple):
     exif: bytes | None = None  # from its TIFF header on
     xmp: bytes | None = None
     density: bytes | None = None  # as _DENSITY
+
+    @classmethod
+    def from_info(cls, info: Mapping[str, Any]) -> Metadata:
+        """What Image.info, or the options of Image.save, hold of it; everything else is left out."""
+        icc, exif, xmp = (info.get(name) for name in ("icc_profile", "exif", "xmp"))
+        if isinstance(exif, Image.Exif):
+            exif = exif.tobytes()
+        if isinstance(exif, bytes):
+            exif = exif.removeprefix(EXIF_PREFIX)
+        blocks = [block if isinstance(block, bytes) and block else None for block in (icc, exif, xmp)]
+        return cls(*blocks, _density(info.get("dpi")))
+
+    @classmethod
+    def from_sections(cls, sections: Mapping[SectionKind, bytes]) -> Metadata:
+        return cls(*(sections.get(kind) for kind in _SECTIONS))
+
+    @property
+    def sections(self) -> dict[SectionKind, bytes]:
+        return {kind: block for kind, block in zip(_SECTIONS, self, strict=True) if block is not None}
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """As Pillow's own readers leave it in Image.info."""
+        exif = None if self.exif is None else EXIF_PREFIX + self.exif
+        info: dict[str, Any] = {"icc_profile": self.icc, "exif": exif, "xmp": self.xmp}
+        if self.density is not None:
+            info["dpi"] = tuple(value / _DENSITY_UNIT for value in _DENSITY.unpack(self.density))
+        return {name: value for name, value in info.items() if value is not None}
 
 
 class Picture(NamedTuple):
@@ -71,11 +101,7 @@ def from_picture(picture: Picture) -> Image.Image:
     image = Image.fromarray(pixels)
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))
-    icc, exif, xmp, density = picture.metadata
-    blocks = {"icc_profile": icc, "exif": None if exif is None else _EXIF_PREFIX + exif, "xmp": xmp}
-    image.info.update({name: block for name, block in blocks.items() if block is not None})
-    if density is not None:
-        image.info["dpi"] = tuple(value / _DENSITY_UNIT for value in _DENSITY.unpack(density))
+    image.info.update(picture.metadata.info)
     return image
 
 
@@ -188,15 +214,12 @@ def _fill_hidden(image: Image.Image) -> Image.Image:
 
 def _metadata(image: Image.Image) -> Metadata:
     """The byte blocks of an image."""
-    icc, exif, xmp = (image.info.get(name) for name in ("icc_profile", "exif", "xmp"))
-    if image.format in ("TIFF", "MPO") and not isinstance(exif, bytes):
-        exif = _tiff_exif(image)
-    if isinstance(exif, bytes):
-        exif = exif.removeprefix(_EXIF_PREFIX)
+    info = dict(image.info)
+    if image.format in ("TIFF", "MPO") and not isinstance(info.get("exif"), bytes):
+        info["exif"] = _tiff_exif(image)
     if not _keeps_profile(image):
-        icc = None
-    blocks = (block if isinstance(block, bytes) and block else None for block in (icc, exif, xmp))
-    return Metadata(*blocks, _density(image.info.get("dpi")))
+        info.pop("icc_profile", None)
+    return Metadata.from_info(info)
 
 
 def _tiff_exif(image: Image.Image) -> bytes | None:

@@ -19,7 +19,7 @@ ROWS = [
     {"entropy", "prior", "reference"},
     {"model", "weights"},
     {"codec"},
-    {"train"},
+    {"pillow", "train"},
 ]
 # What users may import, and so the commands: the package and these modules.
 PUBLIC = {"aecodec", "aecodec.container", "aecodec.image", "aecodec.metrics", "aecodec.train", "aecodec.weights"}
