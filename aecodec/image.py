@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
-from aecodec.container import MAX_PIXELS, MAX_SIDE
+from aecodec.container import MAX_PIXELS, MAX_SIDE, Box
 from aecodec.errors import InputError, PictureWarning
 
 Pixels = NDArray[np.uint8]  # [H, W, 3]
@@ -79,10 +79,26 @@ def from_picture(picture: Picture) -> Image.Image:
     return image
 
 
-def pad(pixels: Pixels, stride: int) -> Pixels:
-    """Repeat the last row and column until both sides are multiples of stride."""
+def flatten(image: Image.Image) -> Image.Image:
+    """An image without transparency: what it has is put on white."""
+    if image.mode not in ("LA", "RGBA"):
+        return image
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image.convert("RGBA")).convert(image.mode.removesuffix("A"))
+
+
+def shown_pixels(picture: Picture) -> NDArray[np.uint8]:
+    """What a viewer sees, [H, W, 3] or [H, W]: gray as one channel, transparency on white."""
+    if not picture.gray and picture.alpha is None:
+        return picture.pixels
+    return np.asarray(flatten(from_picture(picture)))
+
+
+def crop_padded(pixels: Pixels, box: Box) -> Pixels:
+    """The pixels in a box, which may end behind the last row and column: those are repeated."""
     H, W, _ = pixels.shape
-    return np.pad(pixels, ((0, -H % stride), (0, -W % stride), (0, 0)), mode="edge")
+    inside = pixels[box.cells(1)]
+    return np.pad(inside, ((0, max(box.bottom - H, 0)), (0, max(box.right - W, 0)), (0, 0)), mode="edge")
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
@@ -195,8 +211,8 @@ def _metadata(image: Image.Image) -> Metadata:
         exif = exif.removeprefix(_EXIF_PREFIX)
     if not _keeps_profile(image):
         icc = None
-    blocks = (block if isinstance(block, bytes) and block else None for block in (icc, exif, xmp))
-    return Metadata(*blocks, _density(image.info.get("dpi")))
+    icc, exif, xmp = (block if isinstance(block, bytes) and block else None for block in (icc, exif, xmp))
+    return Metadata(icc, exif, xmp, density=_density(image.info.get("dpi")))
 
 
 def _tiff_exif(image: Image.Image) -> bytes | None:

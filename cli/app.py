@@ -106,7 +106,13 @@ def main() -> None:
 @main.command()
 @click.argument("source", type=FILE)
 @click.argument("target", type=FILE)
-@click.option("-q", "--quality", type=click.FloatRange(1, 100), default=60, show_default=True, help="Higher is better.")
+@click.option("-q", "--quality", type=click.FloatRange(1, 100), help="Higher is better.  [default: 60]")
+@click.option("--bpp", type=float, help="Instead of a quality: at most these bits per pixel.")
+@click.option("--max-bytes", type=int, help="... at most this size of the file.")
+@click.option("--psnr", type=float, help="... the smallest file of at least this PSNR, in dB.")
+@click.option(
+    "--ssim", type=float, help="... the smallest file of at least this MS-SSIM, in dB: -10 log10(1 - MS-SSIM)."
+)
 @click.option("--strip", is_flag=True, help="Drop ICC, EXIF, XMP and dpi; turn the pixels as EXIF says.")
 @MAX_PIXELS_OPTION
 @DEVICE
@@ -118,7 +124,11 @@ def encode(
     /,
     source: Path,
     target: Path,
-    quality: float,
+    quality: float | None,
+    bpp: float | None,
+    max_bytes: int | None,
+    psnr: float | None,
+    ssim: float | None,
     strip: bool,
     max_pixels: int,
     device: str,
@@ -129,13 +139,16 @@ def encode(
     \b
     aecodec encode photo.jpg photo.aec
     aecodec encode -q 85 photo.png photo.aec
+    aecodec encode --max-bytes 50000 photo.png photo.aec
     """
     check_target(target)
     picture = read_picture(source, max_pixels=max_pixels, strip=strip)
     report.timing("read")
     codec = aecodec.Codec.load(weights, device)
     report.timing("load model")
-    data = codec.encode(picture, quality=quality, max_pixels=max_pixels)
+    data = codec.encode(
+        picture, quality=quality, bpp=bpp, max_bytes=max_bytes, psnr=psnr, ms_ssim=ssim, max_pixels=max_pixels
+    )
     report.timing("encode")
     replace_file(target, data)
     report.timing("write")

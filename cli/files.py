@@ -15,11 +15,12 @@ from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageErro
 
 from aecodec import InputError, PictureWarning
 from aecodec.container import MAX_PIXELS
-from aecodec.image import Picture, to_picture
+from aecodec.image import Picture, flatten, to_picture
 
 _PLUGINS = {".heic": "pillow_heif", ".heif": "pillow_heif", ".jxl": "pillow_jxl"}
 _EXIF_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "HEIF", "JXL")
 _OPAQUE_FORMATS = ("BMP", "JPEG", "PPM")
+_METADATA: tuple[str, ...] = ("icc_profile", "exif", "xmp", "dpi")  # as Pillow names it
 _XMP_TAG = ExifTags.Base.XMLPacket  # in TIFF
 
 
@@ -70,17 +71,9 @@ def image_file(image: Image.Image, name: str) -> bytes:
     return file.getvalue()
 
 
-def flatten(image: Image.Image) -> Image.Image:
-    """An image without transparency: what it has is put on white."""
-    if image.mode not in ("LA", "RGBA"):
-        return image
-    white = Image.new(image.mode, image.size, "white")
-    return Image.alpha_composite(white.convert("RGBA"), image.convert("RGBA")).convert(image.mode.rstrip("A"))
-
-
 def _save_options(image: Image.Image, name: str) -> dict[str, Any]:
     """What Image.save takes to keep the metadata; Pillow knows no XMP for PNG and TIFF."""
-    options = {key: image.info[key] for key in ("icc_profile", "exif", "xmp", "dpi") if key in image.info}
+    options: dict[str, Any] = {key: image.info[key] for key in _METADATA if key in image.info}
     if name in ("JPEG", "WEBP", "AVIF"):
         options["quality"] = 95
     if name == "PNG" and "xmp" in options:
@@ -88,7 +81,7 @@ def _save_options(image: Image.Image, name: str) -> dict[str, Any]:
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", options["xmp"])
     if name == "TIFF" and "xmp" in options:
         exif = Image.Exif()
-        exif.load(options.get("exif"))
+        exif.load(options.get("exif", b""))
         exif[_XMP_TAG] = options["xmp"]
         options["exif"] = exif
     return options

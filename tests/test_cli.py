@@ -17,8 +17,9 @@ from support import DATA, psnr
 
 import aecodec
 from aecodec.cli.app import main
-from aecodec.cli.files import flatten, image_file, image_format, replace_file
+from aecodec.cli.files import image_file, image_format, replace_file
 from aecodec.container import pack, unpack
+from aecodec.image import flatten
 
 TINY = ["--weights", DATA / "tiny.safetensors"]
 
@@ -180,6 +181,26 @@ def test_quality_option(tmp_path: Path, photo: Path) -> None:
     for quality in (5, 95):
         assert run("--quiet", "encode", photo, tmp_path / f"{quality}.aec", "-q", quality).output == ""
     assert (tmp_path / "5.aec").stat().st_size < (tmp_path / "95.aec").stat().st_size / 2
+
+
+def test_targets_in_place_of_a_quality(tmp_path: Path, photo: Path) -> None:
+    packed, restored = tmp_path / "a.aec", tmp_path / "a.png"
+    run("encode", photo, packed)
+    size = packed.stat().st_size
+    assert run("encode", photo, packed, "--max-bytes", size + 20).exit_code == 0
+    assert 0.98 * size <= packed.stat().st_size <= size + 20
+    assert run("encode", photo, packed, "--bpp", 8 * size / 15_000).exit_code == 0
+    assert 0.98 * size <= packed.stat().st_size <= size
+    assert run("encode", photo, packed, "--psnr", 28).exit_code == 0
+    run("decode", packed, restored)
+    with Image.open(restored) as a, Image.open(photo) as b:
+        assert 28 <= psnr(a, b) <= 28.1
+    result = run("encode", photo, packed, "--ssim", 99)
+    assert (result.exit_code, "above 160 pixels" in result.stderr) == (1, True)
+    result = run("encode", photo, packed, "--psnr", 99)
+    assert (result.exit_code, "quality 100 gives" in result.stderr) == (1, True)
+    result = run("encode", photo, packed, "--psnr", 30, "-q", 50)
+    assert (result.exit_code, "give one of" in result.stderr) == (1, True)
 
 
 def test_info_tells_the_header(photo: Path) -> None:
