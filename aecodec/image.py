@@ -75,8 +75,14 @@ def from_picture(picture: Picture) -> Image.Image:
     blocks = {"icc_profile": icc, "exif": None if exif is None else _EXIF_PREFIX + exif, "xmp": xmp}
     image.info.update({name: block for name, block in blocks.items() if block is not None})
     if density is not None:
-        image.info["dpi"] = tuple(value / _DENSITY_UNIT for value in _DENSITY.unpack(density))
+        image.info["dpi"] = read_density(density)
     return image
+
+
+def read_density(block: bytes) -> tuple[float, float]:
+    """Dots per inch, horizontal and vertical, of a density section."""
+    horizontal, vertical = _DENSITY.unpack(block)
+    return horizontal / _DENSITY_UNIT, vertical / _DENSITY_UNIT
 
 
 def flatten(image: Image.Image) -> Image.Image:

@@ -15,6 +15,7 @@ _MS_SSIM_WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])  # Wang et
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # Wang et al. 2004, section III
 _WINDOW = np.exp(-((np.arange(11) - 5.0) ** 2) / (2 * 1.5**2))
 _WINDOW /= _WINDOW.sum()
+MIN_SIDE = 160  # ms_ssim needs sides above this: the window on the coarsest scale
 _BAND = 256  # rows at once, so that memory stays small
 
 
@@ -33,8 +34,8 @@ def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     Mean over channels. Both sides must be above 160 pixels, since the coarsest of the 5 scales needs its window.
     """
     _check_pair(a, b)
-    if min(a.shape[:2]) <= 160:
-        raise InputError(f"ms_ssim needs sides above 160 pixels, got {a.shape[1]}x{a.shape[0]}")
+    if min(a.shape[:2]) <= MIN_SIDE:
+        raise InputError(f"ms_ssim needs sides above {MIN_SIDE} pixels, got {a.shape[1]}x{a.shape[0]}")
     x, y = (np.atleast_3d(image).astype(np.float64) for image in (a, b))
     result = np.ones(x.shape[2])
     last = len(_MS_SSIM_WEIGHTS) - 1

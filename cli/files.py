@@ -11,11 +11,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+import aecodec
 from aecodec import InputError, PictureWarning
-from aecodec.container import MAX_PIXELS
-from aecodec.image import Picture, flatten, to_picture
+from aecodec.container import MAGIC, MAX_PIXELS
+from aecodec.image import Picture, flatten, shown_pixels, to_picture
 
 _PLUGINS = {".heic": "pillow_heif", ".heif": "pillow_heif", ".jxl": "pillow_jxl"}
 _EXIF_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "HEIF", "JXL")
@@ -38,6 +41,19 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS, strip: bool = Fals
         raise InputError(f"{path} cannot be read: {error}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = pillow_limit
+
+
+def read_shown(path: Path, device: str, weights: Path | None, max_pixels: int) -> NDArray[np.uint8]:
+    """What a viewer shows of an image or .aec file, [H, W, 3]: turned as EXIF says, transparency on white."""
+    with path.open("rb") as file:
+        packed = file.read(len(MAGIC)) == MAGIC
+    if not packed:
+        picture = read_picture(path, max_pixels=max_pixels, strip=True)
+        return shown_pixels(picture._replace(gray=False))
+    data = path.read_bytes()
+    codec = aecodec.Codec.load(weights, device) if weights else aecodec.Codec.load_for(data, device)
+    image = ImageOps.exif_transpose(codec.decode(data, max_pixels=max_pixels))
+    return np.asarray(flatten(image).convert("RGB"))
 
 
 def image_format(path: Path) -> str:
