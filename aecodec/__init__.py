@@ -41,25 +41,40 @@ __all__ = [
 ]
 
 
-def encode(image: Image.Image | NDArray[np.uint8], *, quality: float = 60.0) -> bytes:
-    """The .aec file of a PIL image or uint8 array [H, W, 3] or [H, W]; quality 1..100, higher is better.
+def encode(
+    image: Image.Image | NDArray[np.uint8],
+    *,
+    quality: float | None = None,
+    bpp: float | None = None,
+    max_bytes: int | None = None,
+    psnr: float | None = None,
+    ms_ssim: float | None = None,
+    strip: bool = False,
+) -> bytes:
+    """The .aec file of a PIL image or uint8 array [H, W, 3], [H, W, 4] (RGBA) or [H, W].
 
-    Uses the default model, on the GPU where there is one; Codec.load() chooses both. Raises InputError for a picture or
-    quality that cannot be used.
+    At most one of: quality 1..100 (default 60), higher is better; bpp or max_bytes, which the file does not exceed;
+    psnr or ms_ssim in dB, which it reaches. strip drops ICC, EXIF, XMP and dpi. Uses the default model, on the GPU
+    where there is one; Codec.load() chooses both. Raises InputError for a picture or option that cannot be used, or a
+    target out of reach.
     """
     from aecodec.codec import default_codec
 
-    return default_codec().encode(image, quality=quality)
+    return default_codec().encode(
+        image, quality=quality, bpp=bpp, max_bytes=max_bytes, psnr=psnr, ms_ssim=ms_ssim, strip=strip
+    )
 
 
-def decode(data: bytes) -> Image.Image:
+def decode(data: bytes, *, region: tuple[int, int, int, int] | None = None, scale: float = 1) -> Image.Image:
     """The picture of a .aec file, with whichever shipped model it needs.
 
-    Raises FormatError for damaged data, UnsupportedError if it needs other weights or a newer aecodec.
+    region (x, y, width, height) and scale (1, 1/2, 1/4 or 1/8) give a part or a reduced picture at less cost. Raises
+    InputError for a region or scale that cannot be used, FormatError for damaged data, UnsupportedError if it needs
+    other weights or a newer aecodec.
     """
     from aecodec.codec import codec_for
 
-    return codec_for(read_header(data).model_id).decode(data)
+    return codec_for(read_header(data).model_id).decode(data, region=region, scale=scale)
 
 
 def __getattr__(name: str) -> object:

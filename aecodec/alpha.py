@@ -26,19 +26,31 @@ def encode_alpha(alpha: Alpha, header: Header) -> bytes:
     return b"".join(_LENGTH.pack(len(part)) + part for part in parts)
 
 
-def decode_alpha(payload: bytes, header: Header, region: Box) -> Alpha:
-    """Alpha of a region of the picture; only the tiles that it needs are decoded.
+def decode_alpha(payload: bytes, header: Header, area: Box, factor: int = 1) -> Alpha:
+    """Alpha of an area of the picture, each value the mean of factor x factor; only tiles that it needs are decoded.
 
     Raises FormatError for bytes that encode_alpha cannot have written.
     """
-    alpha = np.empty((region.bottom - region.top, region.right - region.left), np.uint8)
+    cells = area.aligned(factor)
+    inside = cells.grown(0, header.bounds)
+    alpha = np.pad(
+        _decode(payload, header, inside), ((0, cells.bottom - inside.bottom), (0, cells.right - inside.right)), "edge"
+    )
+    H, W = area.reduced(factor).shape
+    sums = alpha.reshape(H, factor, W, factor).sum((1, 3), dtype=np.uint32)
+    means: Alpha = ((sums + factor**2 // 2) // factor**2).astype(np.uint8)
+    return means
+
+
+def _decode(payload: bytes, header: Header, region: Box) -> Alpha:
+    alpha = np.empty(region.shape, np.uint8)
     if len(payload) == 1:
         alpha[:] = payload[0]
         return alpha
     for tile, data in zip(_tiles(header), _split(payload, len(_tiles(header))), strict=True):
         shared = tile.intersection(region)
         if shared is not None:
-            part = _decode_tile(data, tile.right - tile.left, tile.bottom - tile.top)
+            part = _decode_tile(data, *tile.shape)
             alpha[shared.relative_to(region).cells(1)] = part[shared.relative_to(tile).cells(1)]
     return alpha
 
@@ -71,7 +83,7 @@ def _encode_tile(alpha: Alpha) -> bytes:
     return file.getvalue()
 
 
-def _decode_tile(data: bytes, width: int, height: int) -> Alpha:
+def _decode_tile(data: bytes, height: int, width: int) -> Alpha:
     if len(data) == 1:
         return np.full((height, width), data[0], np.uint8)
     if data[_FIRST_CHUNK] != b"VP8L":

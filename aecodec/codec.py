@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +24,8 @@ from aecodec.container import (
     MAX_TILE,
     STRIDE,
     Box,
+    Container,
+    Data,
     Header,
     SectionKind,
     pack,
@@ -28,12 +33,25 @@ from aecodec.container import (
     unpack,
 )
 from aecodec.errors import FormatError, InputError
-from aecodec.image import Metadata, Picture, Pixels, from_picture, pad, to_picture
+from aecodec.image import Metadata, Picture, Pixels, crop_padded, from_picture, shown_pixels, to_picture
 from aecodec.model import ANALYSIS_HALO, SYNTHESIS_HALO, Y_STRIDE, Autoencoder, ModelConfig, anchor_weights, complexity
+from aecodec.preview import render_reduced
 from aecodec.prior import ANCHORS, SCALES, SKIPPED_SCALES, Z_LIMIT, anchor_position, quality_level
+from aecodec.target import Search, Target, pick_target
 
 DEFAULT_QUALITY = 60.0
 _BAND = 8  # rows of features at 1/16 that are rendered at once: small enough for the cache, large enough for threads
+_SCALES = {1: 1, 1 / 2: 2, 1 / 4: 4, 1 / 8: 8}  # scale: pixels per pixel in each direction
+
+T = TypeVar("T")
+
+
+class Symbols(NamedTuple):
+    """The coded integers of a window of the padded picture."""
+
+    z: NDArray[np.int8]  # [N, h/64, w/64]
+    y: NDArray[np.int16]  # [M, h/16, w/16]
+    window: Box
 
 
 class Codec:
@@ -44,15 +62,25 @@ class Codec:
     """
 
     def __init__(
-        self, model: weights.Weights, device: torch.device, *, entropy_coder: str = "native", work_tile: int = 16
+        self,
+        model: weights.Weights,
+        device: torch.device,
+        *,
+        entropy_coder: str = "native",
+        threads: int | None = None,
+        work_tile: int = 16,
     ) -> None:
         """work_tile: side of what the networks see at once, without halo, in units of 64 pixels."""
+        if threads is not None and threads < 1:
+            raise InputError(f"threads must be at least 1, got {threads}")
         if entropy_coder not in ("native", "compressai"):
             raise InputError(f"entropy_coder must be native or compressai, got {entropy_coder}")
         self.weights = model
         self.prior = model.prior
         self.tables = model.tables
         self.entropy_coder = entropy_coder
+        self.threads = threads
+        self.device = device
         self.work_tile = work_tile
         parameters = {name: torch.from_numpy(array).float() for name, array in model.network.items()}
         try:
@@ -65,127 +93,232 @@ class Codec:
         self.network.to(device).eval().requires_grad_(requires_grad=False)
 
     @classmethod
-    def load(cls, model: str | Path | None = None, device: str = "auto", *, entropy_coder: str = "native") -> Codec:
+    def load(
+        cls,
+        model: str | Path | None = None,
+        device: str = "auto",
+        *,
+        entropy_coder: str = "native",
+        threads: int | None = None,
+    ) -> Codec:
         """A codec with shipped weights (by name; default "m") or those of a .safetensors file.
 
-        device is "auto" (CUDA where there is one), "cpu" or "cuda". entropy_coder="compressai" writes the same bytes
-        through CompressAI's coder, for reference. Raises InputError for weights or a device that cannot be used.
+        device is "auto" (CUDA where there is one), "cpu" or "cuda". threads is how many work at once on a CPU, by
+        default as many as torch uses. entropy_coder="compressai" writes the same bytes through CompressAI's coder, for
+        reference. Raises InputError for weights, a device or a number that cannot be used.
         """
-        return cls(weights.load(model), pick_device(device), entropy_coder=entropy_coder)
+        return cls(weights.load(model), pick_device(device), entropy_coder=entropy_coder, threads=threads)
 
     @classmethod
-    def load_for(cls, data: bytes, device: str = "auto") -> Codec:
+    def load_for(cls, data: Data, device: str = "auto", *, threads: int | None = None) -> Codec:
         """A codec with the shipped weights that a file needs. Raises as read_header, or UnsupportedError."""
-        return cls(weights.load_for(read_header(data).model_id), pick_device(device))
+        return cls(weights.load_for(read_header(data).model_id), pick_device(device), threads=threads)
 
     def encode(
         self,
         image: Image.Image | NDArray[np.uint8] | Picture,
         *,
-        quality: float = DEFAULT_QUALITY,
+        quality: float | None = None,
+        bpp: float | None = None,
+        max_bytes: int | None = None,
+        psnr: float | None = None,
+        ms_ssim: float | None = None,
         tile: int = 16,
         strip: bool = False,
         max_pixels: int = MAX_PIXELS,
     ) -> bytes:
         """The .aec file of a PIL image, a uint8 array [H, W, 3], [H, W, 4] (RGBA) or [H, W], or what to_picture made.
 
-        quality is 1..100, continuous, higher is better. tile is the side of independently coded tiles in units of 64
-        pixels, 1..64. strip drops ICC, EXIF, XMP and dpi, and turns the pixels as the EXIF orientation says. A
-        PictureWarning tells what is not kept. Raises InputError for a picture or option that cannot be used, and for
-        more than max_pixels or 65,535 pixels per side.
+        At most one of these says how good: quality 1..100, continuous, higher is better, default 60; bpp (bits per
+        pixel of the whole file) or max_bytes, which are never exceeded, and met within 2 % where qualities allow;
+        psnr or ms_ssim, both in dB (see metrics.ms_ssim_db), which are met and exceeded by at most 0.1 dB. Both are
+        measured on what a viewer sees: gray as one channel, transparency on white. What even the best quality cannot
+        spend, or the worst not save, is no error. A search takes as long as a few plain encodes.
+
+        tile is the side of independently coded tiles in units of 64 pixels, 1..64. strip drops ICC, EXIF, XMP and dpi,
+        and turns the pixels as the EXIF orientation says. A PictureWarning tells what is not kept. Raises InputError
+        for a picture or option that cannot be used, a target out of reach (it says what is possible), and more than
+        max_pixels or 65,535 pixels per side.
         """
-        level = quality_level(quality)
+        target = pick_target(quality, bpp, max_bytes, psnr, ms_ssim)
+        level = quality_level(DEFAULT_QUALITY if quality is None else quality)
         if not 1 <= tile <= MAX_TILE:
             raise InputError(f"tile must be 1..{MAX_TILE}, got {tile}")
         picture = to_picture(image, strip=strip, max_pixels=max_pixels)
         H, W, _ = picture.pixels.shape
         header = Header(W, H, level, self.weights.model_id, picture.gray, tile, picture.alpha is not None)
-        y, z_symbols = self._analyze(pad(picture.pixels, STRIDE), header)
-        y_symbols = self._quantize(y, z_symbols, header)
-        tiles = [self._encode_tile(z_symbols, y_symbols, box, level) for box in header.tiles()]
-        return pack(header, _sections(picture, header), tiles)
+        sections = _sections(picture, header)
+        if target is not None:
+            return self._encode_to(target, picture, header, sections)
+        return self._pack(self._analyze(picture.pixels, header), header, sections)
 
-    def decode(self, data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    def decode(
+        self,
+        data: Data,
+        *,
+        region: tuple[int, int, int, int] | None = None,
+        scale: float = 1,
+        max_pixels: int = MAX_PIXELS,
+    ) -> Image.Image:
         """The picture of a .aec file: mode RGB, RGBA, L or LA; ICC, EXIF, XMP and dpi are in its info.
 
-        Raises FormatError for damaged data, UnsupportedError if the file needs other weights or a newer aecodec.
+        region is (x, y, width, height) in pixels of the stored picture: only the tiles that it needs are read, checked
+        and decoded. scale is 1, 1/2, 1/4 or 1/8: each pixel is the mean of 2x2, 4x4 or 8x8, sides are rounded up.
+        Raises InputError for a region outside the picture or another scale, FormatError for damaged data,
+        UnsupportedError if the file needs other weights or a newer aecodec.
         """
-        container = unpack(data, max_pixels=max_pixels)
-        header = container.header
-        if header.model_id != self.weights.model_id:
-            raise weights.missing(header.model_id, self.weights)
-        z_symbols, y_symbols = self._parse(container.tiles, header)
-        pixels = self._synthesize(y_symbols, z_symbols, header)
+        header = read_header(data, max_pixels=max_pixels)
+        area, factor = _area(region, header), _factor(scale)
+        needed = area.aligned(STRIDE).grown(SYNTHESIS_HALO, header.padded)
+        container = unpack(data, max_pixels=max_pixels, area=needed)
+        symbols = self._parse(container, needed)
+        pixels = self._synthesize(symbols, header, area, factor)
         metadata = Metadata.from_sections(container.sections)
-        alpha = decode_alpha(container.sections[SectionKind.ALPHA], header, header.bounds) if header.alpha else None
-        return from_picture(Picture(pixels[: header.height, : header.width], header.gray, metadata, alpha))
+        alpha = decode_alpha(container.sections[SectionKind.ALPHA], header, area, factor) if header.alpha else None
+        return from_picture(Picture(pixels, header.gray, metadata, alpha))
 
     def complexity(self) -> dict[str, float]:
         """kMAC per pixel of each stage, and of the receiver: all stages that decoding runs."""
         return complexity(self.network.config)
 
-    def decode_symbols(self, data: bytes) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
+    def decode_symbols(self, data: Data) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
         """The coded integers of a file: z_symbols [N, H/64, W/64] and y_symbols [M, H/16, W/16]. No network runs."""
         container = unpack(data)
-        if container.header.model_id != self.weights.model_id:
-            raise weights.missing(container.header.model_id, self.weights)
-        return self._parse(container.tiles, container.header)
+        symbols = self._parse(container, container.header.padded)
+        return symbols.z, symbols.y
 
-    def _analyze(self, pixels: Pixels, header: Header) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-        """y [M, H/16, W/16] and z_symbols [N, H/64, W/64] of the padded picture."""
-        y = np.empty(self._y_shape(header), np.float32)
-        z_symbols = np.empty(self._z_shape(header), np.int8)
+    def _encode_to(self, target: Target, picture: Picture, header: Header, sections: dict[SectionKind, bytes]) -> bytes:
+        """The file that meets a target. A small part of a large picture is searched first: it shows where to begin."""
+        search = target.search(header.pixels)
+        part = _middle(header)
+        if part is not None:
+            small = dataclasses.replace(header, width=part.shape[1], height=part.shape[0], alpha=False)
+            rough = target.search(header.pixels, share=small.pixels / header.pixels).widened()
+            cut = picture._replace(pixels=picture.pixels[part.cells(1)], alpha=None)
+            self._search(rough, target, cut, small, {})
+            search.level, search.slope = rough.level, rough.slope
+        data = self._search(search, target, picture, header, sections)
+        if data is None:
+            raise target.impossible(search.value, header.pixels)
+        return data
+
+    def _search(
+        self, search: Search, target: Target, picture: Picture, header: Header, sections: dict[SectionKind, bytes]
+    ) -> bytes | None:
+        """Run a search; the file at the level where it ends, None if the target is out of reach."""
+        best = None
+        original = None if target.is_size else shown_pixels(picture)
+
+        def measure(level: int) -> float:
+            nonlocal best
+            at = dataclasses.replace(header, level=level)
+            symbols = self._analyze(picture.pixels, at)
+            if original is None:
+                data = self._pack(symbols, at, sections)
+                value = math.log(len(data))
+                best = data if value <= search.high else best
+            else:
+                decoded = picture._replace(pixels=self._synthesize(symbols, at, at.bounds))
+                value = target.quality(original, shown_pixels(decoded))
+                best = self._pack(symbols, at, sections) if value >= search.low else best
+            return value
+
+        search.run(measure)
+        return best
+
+    def _pack(self, symbols: Symbols, header: Header, sections: dict[SectionKind, bytes]) -> bytes:
+        return pack(header, sections, self._map(lambda box: self._encode_tile(symbols, box, header), header.tiles()))
+
+    def _analyze(self, pixels: Pixels, header: Header) -> Symbols:
+        """The coded integers of a picture [H, W, 3].
+
+        It goes through in strips, so that y stands in memory as floats for three of them and no more: symbols of a
+        strip depend on y around it.
+        """
+        symbols = self._empty_symbols(header.padded)
+        strips = header.padded.split(header.padded.right, max(self.work_tile * STRIDE, SYNTHESIS_HALO))
+        above = following = None
+        for n, strip in enumerate(strips):
+            y = self._analyze_strip(pixels, strip, header, symbols.z) if following is None else following
+            last = n + 1 == len(strips)
+            following = None if last else self._analyze_strip(pixels, strips[n + 1], header, symbols.z)
+            self._quantize_strip([above, y, following], strip, header, symbols)
+            above = y
+        return symbols
+
+    def _analyze_strip(
+        self, pixels: Pixels, strip: Box, header: Header, z_symbols: NDArray[np.int8]
+    ) -> NDArray[np.float32]:
+        """y [M, h/16, W/16] of a strip; its z_symbols go where they belong."""
+        y = np.empty((self.prior.M, *strip.reduced(Y_STRIDE).shape), np.float32)
         gains = self._anchor_weights(header.level)
-        for box in self._work_areas(header):
+
+        def analyze(box: Box) -> None:
             region = box.grown(ANALYSIS_HALO, header.padded)
             core = box.relative_to(region)
-            x = self._tensor(pixels[region.cells(1)].transpose(2, 0, 1)) / 255
+            x = self._tensor(crop_padded(pixels, region).transpose(2, 0, 1)).div_(255)
             with _inference():
                 y_tile = self.network.analyze(x, gains)
                 z_tile = self.network.hyper_analyze(y_tile, gains).round().clamp(-Z_LIMIT, Z_LIMIT)
-            y[:, *box.cells(Y_STRIDE)] = _array(y_tile)[:, *core.cells(Y_STRIDE)]
+            y[:, *box.relative_to(strip).cells(Y_STRIDE)] = _array(y_tile)[:, *core.cells(Y_STRIDE)]
             z_symbols[:, *box.cells(STRIDE)] = _array(z_tile)[:, *core.cells(STRIDE)]
-        return y, z_symbols
 
-    def _quantize(self, y: NDArray[np.float32], z_symbols: NDArray[np.int8], header: Header) -> NDArray[np.int16]:
-        """y_symbols [M, H/16, W/16]: y in units of its step, less the predicted mean."""
-        y_symbols = np.empty(y.shape, np.int16)
-        for box in self._work_areas(header):
+        self._map(analyze, self._work_areas(strip))
+        return y
+
+    def _quantize_strip(
+        self, around: list[NDArray[np.float32] | None], strip: Box, header: Header, symbols: Symbols
+    ) -> None:
+        """Write y_symbols of a strip: y in units of its step, less the predicted mean. around: y above, here, below."""
+        above, here, below = around
+        halo = SYNTHESIS_HALO // Y_STRIDE
+        parts = [None if above is None else above[:, -halo:], here, None if below is None else below[:, :halo]]
+        y = np.concatenate([part for part in parts if part is not None], axis=1)
+        origin = strip.grown(SYNTHESIS_HALO, header.padded)
+        gains = self._anchor_weights(header.level)
+
+        def quantize(box: Box) -> None:
             region = box.grown(SYNTHESIS_HALO, header.padded)
-            tile = self._quantize_tile(y[:, *region.cells(Y_STRIDE)], z_symbols[:, *region.cells(STRIDE)], header.level)
-            y_symbols[:, *box.cells(Y_STRIDE)] = tile[:, *box.relative_to(region).cells(Y_STRIDE)]
-        return y_symbols
+            y_region = self._tensor(y[:, *region.relative_to(origin).cells(Y_STRIDE)])
+            z_region = symbols.z[:, *region.cells(STRIDE)]
+            coded = self._tensor(self.prior.table_index(z_region, header.level) >= SKIPPED_SCALES)
 
-    def _quantize_tile(self, y: NDArray[np.float32], z_symbols: NDArray[np.int8], level: int) -> NDArray[np.int16]:
-        y_tensor = self._tensor(y)
-        coded = self._tensor(self.prior.table_index(z_symbols, level) >= SKIPPED_SCALES)
+            def code(mean: Tensor, step: Tensor) -> Tensor:
+                return (y_region / step - mean).round_().clamp_(-32768, 32767).mul_(coded)
 
-        def code(mean: Tensor, step: Tensor) -> Tensor:
-            return (y_tensor / step - mean).round().clamp(-32768, 32767) * coded
+            with _inference():
+                latents = self.network.predict(self._tensor(z_region), gains, code)
+            core = box.relative_to(region).cells(Y_STRIDE)
+            symbols.y[:, *box.cells(Y_STRIDE)] = _array(latents.symbols)[:, *core].astype(np.int16)
 
-        with _inference():
-            latents = self.network.predict(self._tensor(z_symbols), self._anchor_weights(level), code)
-        return _array(latents.symbols).astype(np.int16)
+        self._map(quantize, self._work_areas(strip))
 
-    def _encode_tile(self, z_symbols: NDArray[np.int8], y_symbols: NDArray[np.int16], box: Box, level: int) -> bytes:
-        z_tile = z_symbols[:, *box.cells(STRIDE)]
-        y_index = self.prior.table_index(z_tile, level)
+    def _encode_tile(self, symbols: Symbols, box: Box, header: Header) -> bytes:
+        z_tile = symbols.z[:, *box.cells(STRIDE)]
+        y_index = self.prior.table_index(z_tile, header.level)
         coded = y_index >= SKIPPED_SCALES
-        symbols = np.concatenate((z_tile.ravel().astype(np.int16), y_symbols[:, *box.cells(Y_STRIDE)][coded]))
-        indexes = np.concatenate((self.prior.channel_index(z_tile[0].size, level), self._y_tables(y_index[coded])))
+        flat = np.concatenate((z_tile.ravel().astype(np.int16), symbols.y[:, *box.cells(Y_STRIDE)][coded]))
+        indexes = np.concatenate(
+            (self.prior.channel_index(z_tile[0].size, header.level), self._y_tables(y_index[coded]))
+        )
         if self.entropy_coder == "compressai":
             from aecodec import reference
 
-            return reference.encode_symbols(symbols, indexes, self.tables)
-        return entropy.encode_symbols(symbols, indexes, self.tables)
+            return reference.encode_symbols(flat, indexes, self.tables)
+        return entropy.encode_symbols(flat, indexes, self.tables)
 
-    def _parse(self, tiles: list[bytes], header: Header) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
-        """z_symbols and y_symbols of the picture, from integers alone."""
-        y_symbols = np.empty(self._y_shape(header), np.int16)
-        z_symbols = np.empty(self._z_shape(header), np.int8)
-        for box, stream in zip(header.tiles(), tiles, strict=True):
-            reader = entropy.SymbolReader(stream, self.tables)
-            z_tile = z_symbols[:, *box.cells(STRIDE)]
+    def _parse(self, container: Container, area: Box) -> Symbols:
+        """The coded integers of the tiles around an area, from integers alone."""
+        header = container.header
+        if header.model_id != self.weights.model_id:
+            raise weights.missing(header.model_id, self.weights)
+        symbols = self._empty_symbols(header.tiles_around(area))
+        streams = dict(zip(header.tiles(), container.tiles, strict=True))
+
+        def parse(box: Box) -> None:
+            reader = entropy.SymbolReader(streams[box], self.tables)
+            place = box.relative_to(symbols.window)
+            z_tile = symbols.z[:, *place.cells(STRIDE)]
             z_parsed = reader.read(self.prior.channel_index(z_tile[0].size, header.level))
             if z_parsed.min() < -Z_LIMIT or z_parsed.max() > Z_LIMIT:
                 raise FormatError(f"z symbol is outside -{Z_LIMIT}..{Z_LIMIT}")
@@ -195,37 +328,63 @@ class Codec:
             y_tile = np.zeros(y_index.shape, np.int16)
             y_tile[coded] = reader.read(self._y_tables(y_index[coded]))
             reader.finish()
-            y_symbols[:, *box.cells(Y_STRIDE)] = y_tile
-        return z_symbols, y_symbols
+            symbols.y[:, *place.cells(Y_STRIDE)] = y_tile
 
-    def _synthesize(self, y_symbols: NDArray[np.int16], z_symbols: NDArray[np.int8], header: Header) -> Pixels:
-        """Pixels uint8 [H, W, 3] of the padded picture."""
-        pixels = np.empty((header.padded.bottom, header.padded.right, 3), np.uint8)
+        self._map(parse, [box for box in streams if box.intersection(area) is not None])
+        return symbols
+
+    def _synthesize(self, symbols: Symbols, header: Header, area: Box, factor: int = 1) -> Pixels:
+        """Pixels uint8 [h, w, 3] of an area of the picture, each the mean of factor x factor."""
+        frame = area.reduced(factor)
+        pixels = np.empty((*frame.shape, 3), np.uint8)
         gains = self._anchor_weights(header.level)
-        for box in self._work_areas(header):
-            region = box.grown(SYNTHESIS_HALO, header.padded)
-            rows, columns = box.relative_to(region).cells(Y_STRIDE)
-            symbols = self._tensor(y_symbols[:, *region.cells(Y_STRIDE)])
-            top = box.top
+
+        def synthesize(part: Box) -> None:
+            core = part.aligned(Y_STRIDE)
+            region = core.aligned(STRIDE).grown(SYNTHESIS_HALO, header.padded)
+            place = region.relative_to(symbols.window)
+            rows, columns = core.relative_to(region).cells(Y_STRIDE)
+            y_symbols = self._tensor(symbols.y[:, *place.cells(Y_STRIDE)])
             with _inference():
-                z_hat = self._tensor(z_symbols[:, *region.cells(STRIDE)])
-                y_hat = self.network.dequantize(symbols, z_hat, gains)
-                features = [part[:, :, rows, columns] for part in self.network.g_s.features(y_hat, gains)]
-                for band in zip(*(part.split(_BAND, dim=2) for part in features), strict=True):
-                    levels = (self.network.g_s.render(*band) * 255).round_().clamp_(0, 255).byte()
-                    pixels[top : top + levels.shape[2], box.left : box.right] = levels[0].permute(1, 2, 0).cpu().numpy()
-                    top += levels.shape[2]
+                z_hat = self._tensor(symbols.z[:, *place.cells(STRIDE)])
+                y_hat = self.network.dequantize(y_symbols, z_hat, gains)
+                features = [f[:, :, rows, columns] for f in self.network.g_s.features(y_hat, gains)]
+                bands = zip(*(f.split(_BAND, dim=2) for f in features), strict=True)
+                for box, (latent, body) in zip(
+                    core.split(core.right - core.left, _BAND * Y_STRIDE), bands, strict=True
+                ):
+                    levels = (
+                        render_reduced(self.network.g_s, latent, body, factor).mul_(255).round_().clamp_(0, 255).byte()
+                    )
+                    source = box.reduced(factor)
+                    shown = source.grown(0, frame)
+                    values = levels[0][:, *shown.relative_to(source).cells(1)].permute(1, 2, 0).cpu().numpy()
+                    pixels[shown.relative_to(frame).cells(1)] = values
+
+        self._map(synthesize, [part.grown(0, area) for part in self._work_areas(area.aligned(STRIDE))])
         return pixels
 
-    def _work_areas(self, header: Header) -> list[Box]:
-        """Areas that the networks process one by one: independent of the tiles that the file is coded in."""
-        return dataclasses.replace(header, tile=self.work_tile).tiles()
+    def _map(self, work: Callable[[Box], T], boxes: list[Box]) -> list[T]:
+        """work(box) for every box, one thread for each where there are several of both; on a GPU one by one."""
+        before = torch.get_num_threads()
+        threads = self.threads or before
+        parallel = min(threads, len(boxes)) > 1 and self.device.type == "cpu"
+        try:
+            if not parallel:
+                torch.set_num_threads(threads)
+                return [work(box) for box in boxes]
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                return list(pool.map(work, boxes))
+        finally:
+            torch.set_num_threads(before)
 
-    def _y_shape(self, header: Header) -> tuple[int, int, int]:
-        return self.prior.M, header.padded.bottom // Y_STRIDE, header.padded.right // Y_STRIDE
+    def _work_areas(self, area: Box) -> list[Box]:
+        """Parts of an area that the networks see one by one: independent of the tiles that the file is coded in."""
+        return area.split(self.work_tile * STRIDE, self.work_tile * STRIDE)
 
-    def _z_shape(self, header: Header) -> tuple[int, int, int]:
-        return self.prior.N, header.padded.bottom // STRIDE, header.padded.right // STRIDE
+    def _empty_symbols(self, window: Box) -> Symbols:
+        z = np.empty((self.prior.N, *window.reduced(STRIDE).shape), np.int8)
+        return Symbols(z, np.empty((self.prior.M, *window.reduced(Y_STRIDE).shape), np.int16), window)
 
     def _y_tables(self, y_index: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Tables of y stand behind the sets of z."""
@@ -234,7 +393,7 @@ class Codec:
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
         """[C, H, W] as [1, C, H, W] in the type, on the device and in the memory order that suits the network."""
         like = next(self.network.parameters())
-        tensor = torch.from_numpy(np.ascontiguousarray(array))[None].to(like.device, like.dtype)
+        tensor = torch.from_numpy(np.array(array))[None].to(like.device, like.dtype)  # a copy in the order it has
         return tensor.contiguous(memory_format=torch.channels_last)
 
     def _anchor_weights(self, level: int) -> Tensor:
@@ -248,6 +407,32 @@ def _sections(picture: Picture, header: Header) -> dict[SectionKind, bytes]:
     if picture.alpha is not None:
         sections[SectionKind.ALPHA] = encode_alpha(picture.alpha, header)
     return sections
+
+
+def _area(region: tuple[int, int, int, int] | None, header: Header) -> Box:
+    """A region of the picture as a box, the whole without one. Raises InputError where it is not inside."""
+    if region is None:
+        return header.bounds
+    x, y, width, height = region
+    area = Box(x, y, x + width, y + height)
+    if min(width, height) < 1 or area != area.grown(0, header.bounds):
+        raise InputError(f"region {x},{y},{width},{height} is not inside the picture of {header.width}x{header.height}")
+    return area
+
+
+def _factor(scale: float) -> int:
+    if scale not in _SCALES:
+        raise InputError(f"scale must be 1, 1/2, 1/4 or 1/8, got {scale:g}")
+    return _SCALES[scale]
+
+
+def _middle(header: Header) -> Box | None:
+    """A part that costs little beside the whole picture, and shows how rate and quality grow; None if there is none."""
+    width, height = (min(max(side // 3 // STRIDE * STRIDE, 192), 512) for side in (header.width, header.height))
+    left, top = (header.width - width) // 2, (header.height - height) // 2
+    if min(left, top) < 0 or width * height * 4 > header.pixels:
+        return None
+    return Box(left, top, left + width, top + height)
 
 
 @contextmanager

@@ -11,9 +11,12 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from mmap import mmap
 from typing import NamedTuple
 
 from aecodec.errors import FormatError, TruncatedError, UnsupportedError
+
+Data = bytes | mmap  # what a file is read from: memory, or the disk as far as it is looked at
 
 MAGIC = b"\xaeaec"
 FORMAT_VERSION = 1
@@ -64,15 +67,34 @@ class Box(NamedTuple):
         shared = self.grown(0, other)
         return shared if shared.left < shared.right and shared.top < shared.bottom else None
 
+    def aligned(self, stride: int) -> Box:
+        """The smallest box of whole cells of stride x stride pixels that holds this one."""
+        return Box(*(side * stride for side in self.reduced(stride)))
+
+    def reduced(self, factor: int) -> Box:
+        """This box in a picture whose pixels each stand for factor x factor of them."""
+        return Box(self.left // factor, self.top // factor, -(-self.right // factor), -(-self.bottom // factor))
+
+    def split(self, width: int, height: int) -> list[Box]:
+        """Parts of at most width x height: rows from the top, each from the left."""
+        return [
+            Box(left, top, min(left + width, self.right), min(top + height, self.bottom))
+            for top in range(self.top, self.bottom, height)
+            for left in range(self.left, self.right, width)
+        ]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.bottom - self.top, self.right - self.left
+
     def relative_to(self, outer: Box) -> Box:
         return Box(self.left - outer.left, self.top - outer.top, self.right - outer.left, self.bottom - outer.top)
 
     def cells(self, stride: int) -> tuple[slice, slice]:
         """Rows and columns of a grid with one cell per stride x stride pixels."""
-        return (
-            slice(self.top // stride, -(-self.bottom // stride)),
-            slice(self.left // stride, -(-self.right // stride)),
-        )
+        left, top, right, bottom = self.reduced(stride)
+        return slice(top, bottom), slice(left, right)
 
 
 @dataclass(frozen=True)
@@ -93,6 +115,10 @@ class Header:
         return self.level / 100
 
     @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+    @property
     def mode(self) -> str:
         """Pillow's name for the channels that the picture decodes to."""
         return ("LA" if self.gray else "RGBA") if self.alpha else ("L" if self.gray else "RGB")
@@ -108,12 +134,13 @@ class Header:
 
     def tiles(self) -> list[Box]:
         """Tiles of the padded picture in file order: rows from the top, each from the left."""
-        side, bounds = self.tile * STRIDE, self.padded
-        return [
-            Box(left, top, min(left + side, bounds.right), min(top + side, bounds.bottom))
-            for top in range(0, bounds.bottom, side)
-            for left in range(0, bounds.right, side)
-        ]
+        side = self.tile * STRIDE
+        return self.padded.split(side, side)
+
+    def tiles_around(self, area: Box) -> Box:
+        """The box of all tiles that share pixels with an area."""
+        side = self.tile * STRIDE
+        return area.aligned(side).grown(0, self.padded)
 
 
 class Container(NamedTuple):
@@ -121,7 +148,7 @@ class Container(NamedTuple):
 
     header: Header
     sections: dict[SectionKind, bytes]  # all but the tiles
-    tiles: list[bytes]  # one stream per tile, in the order of header.tiles()
+    tiles: list[bytes]  # one stream per tile, in the order of header.tiles(); empty where it was not asked for
 
 
 def pack(header: Header, sections: Mapping[SectionKind, bytes], tiles: Sequence[bytes]) -> bytes:
@@ -137,7 +164,7 @@ def pack(header: Header, sections: Mapping[SectionKind, bytes], tiles: Sequence[
     return b"".join(parts)
 
 
-def read_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
+def read_header(data: Data, *, max_pixels: int = MAX_PIXELS) -> Header:
     """The header of a file, of which the first HEADER_SIZE bytes are enough.
 
     Raises FormatError (TruncatedError) for bytes that are no sound header or exceed max_pixels, UnsupportedError for a
@@ -162,30 +189,34 @@ def read_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
     return Header(width, height, level, model_id, bool(flags & _GRAY), tile, bool(flags & _ALPHA))
 
 
-def read_front(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[Header, dict[SectionKind, bytes]]:
+def read_front(data: Data, *, max_pixels: int = MAX_PIXELS) -> tuple[Header, dict[SectionKind, bytes]]:
     """The header and the known sections before the tiles, as far as they are sound. Raises as read_header does."""
     header = read_header(data, max_pixels=max_pixels)
     front: dict[SectionKind, bytes] = {}
     try:
-        for kind, payload in _sections(data):
+        for kind, place, length in _sections(data):
             if kind == SectionKind.TILE:
                 break
             if kind in SectionKind.__members__.values():
-                front[SectionKind(kind)] = payload
+                front[SectionKind(kind)] = _checked_payload(data, place, length)
     except FormatError:  # unpack will tell
         pass
     return header, front
 
 
-def unpack(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Container:
-    """Take a whole file apart and check everything but the streams. Raises as read_header does."""
+def unpack(data: Data, *, max_pixels: int = MAX_PIXELS, area: Box | None = None) -> Container:
+    """Take a whole file apart and check everything but the streams. Raises as read_header does.
+
+    Tiles that share nothing with area, where it is given, are neither read nor checked.
+    """
     header = read_header(data, max_pixels=max_pixels)
     tile_count = -(-header.padded.right // (header.tile * STRIDE)) * -(-header.padded.bottom // (header.tile * STRIDE))
     if len(data) < HEADER_SIZE + tile_count * MIN_TILE_SIZE:
         raise TruncatedError(
             f"{tile_count} tiles need at least {HEADER_SIZE + tile_count * MIN_TILE_SIZE} bytes, got {len(data)}"
         )
-    sections, tiles = _sorted_sections(data)
+    needed = [area is None or box.intersection(area) is not None for box in header.tiles()]
+    sections, tiles = _sorted_sections(data, needed)
     if header.alpha != (SectionKind.ALPHA in sections):
         raise FormatError(f"alpha flag is {int(header.alpha)}, alpha sections are {int(not header.alpha)}")
     density = sections.get(SectionKind.DENSITY, bytes([1] * 8))
@@ -198,11 +229,15 @@ def unpack(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Container:
     return Container(header, sections, tiles)
 
 
-def _sorted_sections(data: bytes) -> tuple[dict[SectionKind, bytes], list[bytes]]:
-    """The sections that this version knows, tiles apart."""
+def _sorted_sections(data: Data, needed: list[bool]) -> tuple[dict[SectionKind, bytes], list[bytes]]:
+    """The sections that this version knows, tiles apart; of those only what is needed is read."""
     sections: dict[SectionKind, bytes] = {}
     tiles: list[bytes] = []
-    for kind, payload in _sections(data):
+    for kind, place, length in _sections(data):
+        if kind == SectionKind.TILE and len(tiles) < len(needed) and not needed[len(tiles)]:
+            tiles.append(b"")
+            continue
+        payload = _checked_payload(data, place, length)
         known = kind in SectionKind.__members__.values()
         if kind == SectionKind.TILE:
             tiles.append(payload)
@@ -217,7 +252,8 @@ def _sorted_sections(data: bytes) -> tuple[dict[SectionKind, bytes], list[bytes]
     return sections, tiles
 
 
-def _sections(data: bytes) -> Iterator[tuple[int, bytes]]:
+def _sections(data: Data) -> Iterator[tuple[int, int, int]]:
+    """Kind, place and length of the payload of each section."""
     place = HEADER_SIZE
     while place < len(data):
         start = place + SECTION_OVERHEAD
@@ -226,14 +262,18 @@ def _sections(data: bytes) -> Iterator[tuple[int, bytes]]:
         kind, length = _SECTION.unpack_from(data, place)
         if len(data) - start < length:
             raise TruncatedError(f"section {kind:#04x} needs {length} bytes, got {len(data) - start}")
-        payload = data[start : start + length]
-        crc = zlib.crc32(payload, zlib.crc32(data[place : place + _SECTION.size]))
-        _check_crc(f"section {kind:#04x}", crc, data, place + _SECTION.size)
-        yield kind, payload
+        yield kind, start, length
         place = start + length
 
 
-def _check_crc(name: str, actual: int, data: bytes, place: int) -> None:
+def _checked_payload(data: Data, start: int, length: int) -> bytes:
+    front = data[start - SECTION_OVERHEAD : start - _CRC.size]
+    payload = data[start : start + length]
+    _check_crc(f"section {front[0]:#04x}", zlib.crc32(payload, zlib.crc32(front)), data, start - _CRC.size)
+    return payload
+
+
+def _check_crc(name: str, actual: int, data: Data, place: int) -> None:
     (expected,) = _CRC.unpack_from(data, place)
     if actual != expected:
         raise FormatError(f"{name} is damaged: CRC-32 {actual:08x}, expected {expected:08x}")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
-from aecodec.container import MAX_PIXELS, MAX_SIDE, SectionKind
+from aecodec.container import MAX_PIXELS, MAX_SIDE, Box, SectionKind
 from aecodec.errors import InputError, PictureWarning
 
 Pixels = NDArray[np.uint8]  # [H, W, 3]
@@ -61,7 +61,7 @@ class Metadata(NamedTuple):
         exif = None if self.exif is None else EXIF_PREFIX + self.exif
         info: dict[str, Any] = {"icc_profile": self.icc, "exif": exif, "xmp": self.xmp}
         if self.density is not None:
-            info["dpi"] = tuple(value / _DENSITY_UNIT for value in _DENSITY.unpack(self.density))
+            info["dpi"] = read_density(self.density)
         return {name: value for name, value in info.items() if value is not None}
 
 
@@ -105,10 +105,32 @@ def from_picture(picture: Picture) -> Image.Image:
     return image
 
 
-def pad(pixels: Pixels, stride: int) -> Pixels:
-    """Repeat the last row and column until both sides are multiples of stride."""
+def read_density(block: bytes) -> tuple[float, float]:
+    """Dots per inch, horizontal and vertical, of a density section."""
+    horizontal, vertical = _DENSITY.unpack(block)
+    return horizontal / _DENSITY_UNIT, vertical / _DENSITY_UNIT
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """An image without transparency: what it has is put on white."""
+    if image.mode not in ("LA", "RGBA"):
+        return image
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image.convert("RGBA")).convert(image.mode.removesuffix("A"))
+
+
+def shown_pixels(picture: Picture) -> NDArray[np.uint8]:
+    """What a viewer sees, [H, W, 3] or [H, W]: gray as one channel, transparency on white."""
+    if not picture.gray and picture.alpha is None:
+        return picture.pixels
+    return np.asarray(flatten(from_picture(picture)))
+
+
+def crop_padded(pixels: Pixels, box: Box) -> Pixels:
+    """The pixels in a box, which may end behind the last row and column: those are repeated."""
     H, W, _ = pixels.shape
-    return np.pad(pixels, ((0, -H % stride), (0, -W % stride), (0, 0)), mode="edge")
+    inside = pixels[box.cells(1)]
+    return np.pad(inside, ((0, max(box.bottom - H, 0)), (0, max(box.right - W, 0)), (0, 0)), mode="edge")
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:

@@ -11,17 +11,20 @@ from scipy.ndimage import correlate1d
 
 from aecodec.errors import InputError
 
-MS_SSIM_MIN_SIDE = 160  # both sides of a picture must be larger
+MS_SSIM_MIN_SIDE = 160  # both sides must be larger: the window on the coarsest scale
 _MS_SSIM_WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])  # Wang et al. 2003, section 3.2
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # Wang et al. 2004, section III
 _WINDOW = np.exp(-((np.arange(11) - 5.0) ** 2) / (2 * 1.5**2))
 _WINDOW /= _WINDOW.sum()
+_BAND = 256  # rows at once, so that memory stays small
 
 
 def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     """Peak signal-to-noise ratio in dB of two uint8 pictures of one shape, over all channels; inf where equal."""
     _check_pair(a, b)
-    mse = float(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2))
+    bands = (slice(top, top + _BAND) for top in range(0, len(a), _BAND))
+    total = sum(int(np.square(a[rows].astype(np.int32) - b[rows]).sum(dtype=np.int64)) for rows in bands)
+    mse = total / a.size
     return float("inf") if mse == 0 else 10 * float(np.log10(255**2 / mse))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
 import time
@@ -14,8 +15,9 @@ from typing import Any
 import click
 
 import aecodec
-from aecodec.cli.files import check_target, image_file, image_format, read_picture, replace_file
-from aecodec.container import FORMAT_VERSION, MAX_PIXELS, STRIDE, unpack
+from aecodec.cli.files import check_target, image_file, image_format, read_picture, read_shown, replace_file
+from aecodec.container import FORMAT_VERSION, MAX_PIXELS, STRIDE, SectionKind, unpack
+from aecodec.image import read_density
 
 FILE = click.Path(path_type=Path)  # what is wrong with a file is told by who opens it: exit code 1, not a usage error
 DEVICE = click.option(
@@ -28,6 +30,7 @@ DEVICE = click.option(
 MODEL = click.option("--weights", type=FILE, help="Weights file (.safetensors) in place of the shipped ones.")
 
 
+SECTION_FACTS = [f"{kind.name.lower()}_bytes" for kind in SectionKind]
 MAX_PIXELS_OPTION = click.option(
     "--max-pixels",
     type=click.IntRange(min=1),
@@ -35,6 +38,9 @@ MAX_PIXELS_OPTION = click.option(
     show_default=True,
     help="Refuse larger pictures; a side has at most 65535 pixels.",
 )
+
+
+MODES = {"L": "gray", "LA": "gray and transparency", "RGB": "color", "RGBA": "color and transparency"}
 
 
 class Group(click.Group):
@@ -91,6 +97,28 @@ def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("-v", "--verbose", help="Say where the time goes.", **options)(command)
 
 
+def table(facts: dict[str, Any]) -> str:
+    return "\n".join(f"{name:25} {value}" for name, value in facts.items())
+
+
+def file_table(facts: dict[str, Any]) -> str:
+    """What info found of a file, in words."""
+    lines = {
+        "file": facts["file"],
+        "format version": facts["format_version"],
+        "size": f"{facts['width']} x {facts['height']} pixels",
+        "mode": f"{facts['mode']}: {MODES[facts['mode']]}",
+        "quality": f"{facts['quality']:g}",
+        "weights": facts["model_id"],
+        "tiles": f"{facts['tiles']} of {facts['tile']} x {facts['tile']} pixels",
+        "bytes": f"{facts['size_bytes']}, {facts['bpp']} bits per pixel",
+        **{name.removesuffix("_bytes"): f"{facts[name]} bytes" for name in facts if name in SECTION_FACTS},
+    }
+    if "dpi" in facts:
+        lines["density"] = " x ".join(f"{value:g}" for value in facts["dpi"]) + " dots per inch"
+    return table(lines)
+
+
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(aecodec.__version__, prog_name="aecodec", message="%(prog)s %(version)s")
 @reporting
@@ -106,7 +134,13 @@ def main() -> None:
 @main.command()
 @click.argument("source", type=FILE)
 @click.argument("target", type=FILE)
-@click.option("-q", "--quality", type=click.FloatRange(1, 100), default=60, show_default=True, help="Higher is better.")
+@click.option("-q", "--quality", type=click.FloatRange(1, 100), help="Higher is better.  [default: 60]")
+@click.option("--bpp", type=float, help="Instead of a quality: at most these bits per pixel.")
+@click.option("--max-bytes", type=int, help="... at most this size of the file.")
+@click.option("--psnr", type=float, help="... the smallest file of at least this PSNR, in dB.")
+@click.option(
+    "--ssim", type=float, help="... the smallest file of at least this MS-SSIM, in dB: -10 log10(1 - MS-SSIM)."
+)
 @click.option("--strip", is_flag=True, help="Drop ICC, EXIF, XMP and dpi; turn the pixels as EXIF says.")
 @MAX_PIXELS_OPTION
 @DEVICE
@@ -118,7 +152,11 @@ def encode(
     /,
     source: Path,
     target: Path,
-    quality: float,
+    quality: float | None,
+    bpp: float | None,
+    max_bytes: int | None,
+    psnr: float | None,
+    ssim: float | None,
     strip: bool,
     max_pixels: int,
     device: str,
@@ -129,13 +167,16 @@ def encode(
     \b
     aecodec encode photo.jpg photo.aec
     aecodec encode -q 85 photo.png photo.aec
+    aecodec encode --max-bytes 50000 photo.png photo.aec
     """
     check_target(target)
     picture = read_picture(source, max_pixels=max_pixels, strip=strip)
     report.timing("read")
     codec = aecodec.Codec.load(weights, device)
     report.timing("load model")
-    data = codec.encode(picture, quality=quality, max_pixels=max_pixels)
+    data = codec.encode(
+        picture, quality=quality, bpp=bpp, max_bytes=max_bytes, psnr=psnr, ms_ssim=ssim, max_pixels=max_pixels
+    )
     report.timing("encode")
     replace_file(target, data)
     report.timing("write")
@@ -185,17 +226,14 @@ def info(source: Path | None, as_json: bool, model: bool, weights: Path | None) 
     if (source is None) != model:
         raise click.UsageError("give either a FILE or --model")
     facts = _file_facts(source) if source else _model_facts(weights)
-    if as_json:
-        click.echo(json.dumps(facts))
-        return
-    for name, value in facts.items():
-        click.echo(f"{name:16} {value}")
+    click.echo(json.dumps(facts) if as_json else file_table(facts) if source else table(facts))
 
 
 def _file_facts(source: Path) -> dict[str, Any]:
     data = source.read_bytes()
     header, sections, tiles = unpack(data)
-    return {
+    facts: dict[str, Any] = {
+        "file": str(source),
         "format_version": FORMAT_VERSION,
         "width": header.width,
         "height": header.height,
@@ -206,8 +244,11 @@ def _file_facts(source: Path) -> dict[str, Any]:
         "tiles": len(tiles),
         "size_bytes": len(data),
         "bpp": round(8 * len(data) / header.width / header.height, 4),
-        **{f"{kind.name.lower()}_bytes": len(block) for kind, block in sections.items()},
+        **{f"{kind.name.lower()}_bytes": len(block) for kind, block in sections.items() if kind != SectionKind.DENSITY},
     }
+    if SectionKind.DENSITY in sections:
+        facts["dpi"] = read_density(sections[SectionKind.DENSITY])
+    return facts
 
 
 def _model_facts(file: Path | None) -> dict[str, Any]:
@@ -221,6 +262,38 @@ def _model_facts(file: Path | None) -> dict[str, Any]:
         "trained_steps": model.training["steps"],
         "trained_minutes": model.training["minutes"],
     }
+
+
+@main.command()
+@click.argument("reference", type=FILE)
+@click.argument("other", type=FILE)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@MAX_PIXELS_OPTION
+@DEVICE
+@MODEL
+@reporting
+def compare(reference: Path, other: Path, as_json: bool, max_pixels: int, device: str, weights: Path | None) -> None:
+    """Measure OTHER against REFERENCE: PSNR and MS-SSIM over 8-bit channels, and the bits per pixel of OTHER.
+
+    Both may be images or .aec files. What a viewer sees is compared: turned as EXIF says, transparency on white.
+
+    \b
+    aecodec compare photo.png photo.aec
+    """
+    from aecodec import metrics
+
+    a, b = (read_shown(path, device, weights, max_pixels) for path in (reference, other))
+    psnr = metrics.psnr(a, b)
+    ms_ssim = metrics.ms_ssim(a, b) if min(a.shape[:2]) > metrics.MS_SSIM_MIN_SIDE else None
+    bpp = metrics.bpp(other.stat().st_size, b.shape[1], b.shape[0])
+    if as_json:
+        finite = None if math.isinf(psnr) else round(psnr, 4)
+        click.echo(json.dumps({"psnr": finite, "ms_ssim": ms_ssim, "bpp": round(bpp, 4)}))
+        return
+    click.echo(f"PSNR      {'equal' if math.isinf(psnr) else f'{psnr:.2f} dB'}")
+    none = f"none: sides are not above {metrics.MS_SSIM_MIN_SIDE} pixels"
+    click.echo(f"MS-SSIM   {none if ms_ssim is None else f'{ms_ssim:.5f} ({metrics.ms_ssim_db(ms_ssim):.2f} dB)'}")
+    click.echo(f"bpp       {bpp:.4f}")
 
 
 @main.command()

@@ -11,15 +11,19 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+import aecodec
 from aecodec import InputError, PictureWarning
-from aecodec.container import MAX_PIXELS
-from aecodec.image import Picture, to_picture
+from aecodec.container import MAGIC, MAX_PIXELS
+from aecodec.image import Picture, flatten, shown_pixels, to_picture
 
 _PLUGINS = {".heic": "pillow_heif", ".heif": "pillow_heif", ".jxl": "pillow_jxl"}
 _EXIF_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "HEIF", "JXL")
 _OPAQUE_FORMATS = ("BMP", "JPEG", "PPM")
+_METADATA: tuple[str, ...] = ("icc_profile", "exif", "xmp", "dpi")  # as Pillow names it
 _XMP_TAG = ExifTags.Base.XMLPacket  # in TIFF
 
 
@@ -37,6 +41,19 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS, strip: bool = Fals
         raise InputError(f"{path} cannot be read: {error}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = pillow_limit
+
+
+def read_shown(path: Path, device: str, weights: Path | None, max_pixels: int) -> NDArray[np.uint8]:
+    """What a viewer shows of an image or .aec file, [H, W, 3]: turned as EXIF says, transparency on white."""
+    with path.open("rb") as file:
+        packed = file.read(len(MAGIC)) == MAGIC
+    if not packed:
+        picture = read_picture(path, max_pixels=max_pixels, strip=True)
+        return shown_pixels(picture._replace(gray=False))
+    data = path.read_bytes()
+    codec = aecodec.Codec.load(weights, device) if weights else aecodec.Codec.load_for(data, device)
+    image = ImageOps.exif_transpose(codec.decode(data, max_pixels=max_pixels))
+    return np.asarray(flatten(image).convert("RGB"))
 
 
 def image_format(path: Path) -> str:
@@ -70,17 +87,9 @@ def image_file(image: Image.Image, name: str) -> bytes:
     return file.getvalue()
 
 
-def flatten(image: Image.Image) -> Image.Image:
-    """An image without transparency: what it has is put on white."""
-    if image.mode not in ("LA", "RGBA"):
-        return image
-    white = Image.new(image.mode, image.size, "white")
-    return Image.alpha_composite(white.convert("RGBA"), image.convert("RGBA")).convert(image.mode.rstrip("A"))
-
-
 def _save_options(image: Image.Image, name: str) -> dict[str, Any]:
     """What Image.save takes to keep the metadata; Pillow knows no XMP for PNG and TIFF."""
-    options = {key: image.info[key] for key in ("icc_profile", "exif", "xmp", "dpi") if key in image.info}
+    options: dict[str, Any] = {key: image.info[key] for key in _METADATA if key in image.info}
     if name in ("JPEG", "WEBP", "AVIF"):
         options["quality"] = 95
     if name == "PNG" and "xmp" in options:
@@ -88,7 +97,7 @@ def _save_options(image: Image.Image, name: str) -> dict[str, Any]:
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", options["xmp"])
     if name == "TIFF" and "xmp" in options:
         exif = Image.Exif()
-        exif.load(options.get("exif"))
+        exif.load(options.get("exif", b""))
         exif[_XMP_TAG] = options["xmp"]
         options["exif"] = exif
     return options

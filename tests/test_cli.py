@@ -16,9 +16,11 @@ from PIL import ExifTags, Image, ImageCms, ImageOps
 from support import DATA, psnr
 
 import aecodec
+from aecodec import metrics
 from aecodec.cli.app import main
-from aecodec.cli.files import flatten, image_file, image_format, replace_file
+from aecodec.cli.files import image_file, image_format, replace_file
 from aecodec.container import pack, unpack
+from aecodec.image import flatten
 
 TINY = ["--weights", DATA / "tiny.safetensors"]
 
@@ -182,10 +184,32 @@ def test_quality_option(tmp_path: Path, photo: Path) -> None:
     assert (tmp_path / "5.aec").stat().st_size < (tmp_path / "95.aec").stat().st_size / 2
 
 
+def test_targets_in_place_of_a_quality(tmp_path: Path, photo: Path) -> None:
+    packed, restored = tmp_path / "a.aec", tmp_path / "a.png"
+    run("encode", photo, packed)
+    size = packed.stat().st_size
+    assert run("encode", photo, packed, "--max-bytes", size + 20).exit_code == 0
+    assert 0.98 * size <= packed.stat().st_size <= size + 20
+    assert run("encode", photo, packed, "--bpp", 8 * size / 15_000).exit_code == 0
+    assert 0.98 * size <= packed.stat().st_size <= size
+    reached = json.loads(run("compare", photo, packed, "--json").output)["psnr"]
+    assert run("encode", photo, packed, "--psnr", reached - 0.5).exit_code == 0
+    run("decode", packed, restored)
+    with Image.open(restored) as a, Image.open(photo) as b:
+        assert reached - 0.5 <= psnr(a, b) <= reached - 0.4
+    result = run("encode", photo, packed, "--ssim", 99)
+    assert (result.exit_code, "above 160 pixels" in result.stderr) == (1, True)
+    result = run("encode", photo, packed, "--psnr", 99)
+    assert (result.exit_code, "quality 100 gives" in result.stderr) == (1, True)
+    result = run("encode", photo, packed, "--psnr", 30, "-q", 50)
+    assert (result.exit_code, "give one of" in result.stderr) == (1, True)
+
+
 def test_info_tells_the_header(photo: Path) -> None:
     path = DATA / "golden" / "tiles.aec"
     facts = json.loads(run("info", path, "--json").output)
     assert facts == {
+        "file": str(path),
         "format_version": 1,
         "width": 200,
         "height": 130,
@@ -197,8 +221,53 @@ def test_info_tells_the_header(photo: Path) -> None:
         "size_bytes": path.stat().st_size,
         "bpp": round(8 * path.stat().st_size / 26_000, 4),
     }
-    table = run("info", path).output
-    assert all(f"{key:16} {value}\n" in table for key, value in facts.items())
+    table = run("info", path).output.splitlines()
+    assert len(table) == len(facts) - 3  # sides, tiles and bytes share a line with their like
+    assert "size             200 x 130 pixels" in table
+    assert any(line.split() == ["quality", "60"] for line in table)
+
+
+def test_info_tells_what_a_file_carries() -> None:
+    facts = json.loads(run("info", DATA / "golden" / "metadata.aec", "--json").output)
+    assert facts["icc_bytes"] == len(b"an ICC profile")
+    assert facts["xmp_bytes"] == len(b"<x:xmpmeta/>")
+    assert facts["exif_bytes"] > 20
+    facts = json.loads(run("info", DATA / "golden" / "density.aec", "--json").output)
+    assert facts["dpi"] == [300, 72.009]
+    table = run("info", DATA / "golden" / "alpha.aec").output
+    assert "RGBA: color and transparency" in table
+    assert "alpha            905 bytes" in table
+
+
+def test_compare_measures_what_a_viewer_sees(tmp_path: Path, coffee: Image.Image) -> None:
+    source, packed, restored = tmp_path / "a.jpg", tmp_path / "a.aec", tmp_path / "a.png"
+    save_marked(coffee.crop((0, 0, 200, 180)), source)
+    run("encode", source, packed, "--strip")
+    facts = json.loads(run("compare", source, packed, "--json").output)
+    run("decode", packed, restored)
+    with Image.open(source) as a, Image.open(restored) as b:
+        pixels = np.asarray(ImageOps.exif_transpose(a)), np.asarray(b)
+    assert facts["psnr"] == pytest.approx(metrics.psnr(*pixels), abs=1e-3)
+    assert facts["ms_ssim"] == pytest.approx(metrics.ms_ssim(*pixels), abs=1e-5)
+    assert facts["bpp"] == pytest.approx(8 * packed.stat().st_size / 36_000, abs=1e-4)
+    assert run("compare", source, packed).output.splitlines()[0] == f"PSNR      {facts['psnr']:.2f} dB"
+
+
+def test_compare_of_the_same_and_of_other_sizes(tmp_path: Path, photo: Path) -> None:
+    facts = json.loads(run("compare", photo, photo, "--json").output)
+    assert facts["psnr"] is None  # equal: JSON knows no infinity
+    assert facts["ms_ssim"] is None  # too small
+    assert run("compare", photo, photo).output.startswith(
+        "PSNR      equal\nMS-SSIM   none: sides are not above 160 pixels\n"
+    )
+    result = run("compare", photo, DATA / "coffee.png")
+    assert (result.exit_code, "pictures differ in shape" in result.stderr) == (1, True)
+
+
+def test_compare_ignores_hidden_colors(tmp_path: Path) -> None:
+    for name, color in (("a.png", (255, 0, 0, 0)), ("b.png", (0, 255, 0, 0))):
+        Image.new("RGBA", (8, 8), color).save(tmp_path / name)
+    assert run("compare", tmp_path / "a.png", tmp_path / "b.png").output.startswith("PSNR      equal")
 
 
 def test_verbose_says_where_time_goes(tmp_path: Path, photo: Path) -> None:

@@ -114,12 +114,11 @@ def test_tiles_leave_no_trace(codec: Codec, coffee: Image.Image) -> None:
 
 
 def test_analysis_in_tiles_equals_the_whole(codec: Codec, coffee: Image.Image) -> None:
-    pixels = aecodec.image.pad(np.asarray(coffee), 64)
     header = Header(600, 400, 6000, 0)
-    y_tiled, z_tiled = Codec(codec.weights, torch.device("cpu"), work_tile=1)._analyze(pixels, header)
-    y_whole, z_whole = codec._analyze(pixels, header)
-    assert np.allclose(y_tiled, y_whole, atol=2e-3)
-    assert np.mean(z_tiled != z_whole) < 1e-3  # a rounding tie may fall either way; both are valid files
+    tiled = Codec(codec.weights, torch.device("cpu"), work_tile=1)._analyze(np.asarray(coffee), header)
+    whole = codec._analyze(np.asarray(coffee), header)
+    assert np.mean(tiled.z != whole.z) < 1e-3  # a rounding tie may fall either way; both are valid files
+    assert np.mean(tiled.y != whole.y) < 1e-3
 
 
 def test_compressai_coder_writes_the_same_file(coffee: Image.Image, codec: Codec) -> None:

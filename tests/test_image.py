@@ -12,7 +12,8 @@ import pytest
 from PIL import ExifTags, Image
 
 from aecodec import InputError, PictureWarning
-from aecodec.image import Metadata, from_picture, pad, to_picture
+from aecodec.container import Box
+from aecodec.image import Metadata, crop_padded, from_picture, to_picture
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "LAB", "RGBX"])
@@ -197,10 +198,11 @@ def test_float_images_are_refused() -> None:
         to_picture(Image.new("F", (2, 2)))
 
 
-def test_pad_repeats_the_edge() -> None:
-    padded = pad(np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3), 4)
-    assert padded.shape == (4, 4, 3)
-    assert np.array_equal(padded[3, 3], padded[1, 2])
+def test_crop_beyond_the_edge_repeats_it() -> None:
+    padded = crop_padded(np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3), Box(1, 0, 4, 4))
+    assert padded.shape == (4, 3, 3)
+    assert np.array_equal(padded[3, 2], padded[1, 1])
+    assert padded[0, 0].tolist() == [3, 4, 5]
 
 
 @pytest.mark.parametrize("dpi", [(300, 300), (72, 96), (11_811 * 0.0254, 2835 * 0.0254), (118 * 2.54, 118 * 2.54)])

@@ -17,7 +17,8 @@ ROWS = [
     {"container", "metrics", "tables"},
     {"alpha", "image"},
     {"entropy", "prior", "reference"},
-    {"model", "weights"},
+    {"model", "target", "weights"},
+    {"preview"},
     {"codec"},
     {"pillow", "train"},
 ]

@@ -1,0 +1,133 @@
+"""Encoding to a size or a quality: met, at a bounded cost, or refused with what is possible."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from aecodec import Codec, InputError, metrics
+from aecodec.image import flatten
+from aecodec.prior import MAX_LEVEL, MIN_LEVEL
+from aecodec.target import Search
+
+
+@pytest.fixture(scope="module")
+def picture(coffee: Image.Image) -> Image.Image:
+    return coffee.crop((100, 50, 400, 250))
+
+
+@pytest.fixture(scope="module")
+def ends(codec: Codec, picture: Image.Image) -> list[bytes]:
+    """The files of the lowest and of the highest quality."""
+    return [codec.encode(picture, quality=quality) for quality in (1, 100)]
+
+
+def psnr(a: Image.Image, b: Image.Image) -> float:
+    return metrics.psnr(np.asarray(a), np.asarray(b))
+
+
+def ms_ssim(a: Image.Image, b: Image.Image) -> float:
+    return metrics.ms_ssim_db(metrics.ms_ssim(np.asarray(a), np.asarray(b)))
+
+
+@pytest.mark.parametrize("place", [0.15, 0.5, 0.85])
+def test_size_is_never_exceeded_and_nearly_used(
+    codec: Codec, picture: Image.Image, ends: list[bytes], place: float
+) -> None:
+    small, large = map(len, ends)
+    limit = int(small * (large / small) ** place)
+    assert 0.98 * limit <= len(codec.encode(picture, max_bytes=limit)) <= limit
+    bpp = metrics.bpp(limit, *picture.size)
+    assert 0.98 * bpp <= metrics.bpp(len(codec.encode(picture, bpp=bpp)), *picture.size) <= bpp
+
+
+@pytest.mark.parametrize(("name", "measure"), [("psnr", psnr), ("ms_ssim", ms_ssim)])
+def test_quality_is_reached_and_hardly_exceeded(
+    codec: Codec,
+    picture: Image.Image,
+    ends: list[bytes],
+    name: str,
+    measure: Callable[[Image.Image, Image.Image], float],
+) -> None:
+    low, high = (measure(picture, codec.decode(data)) for data in ends)
+    for place in (0.2, 0.7):
+        goal = low + (high - low) * place
+        decoded = codec.decode(codec.encode(picture, **{name: goal}))
+        assert goal <= measure(picture, decoded) <= goal + 0.1
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA"])
+def test_quality_counts_what_a_viewer_sees(codec: Codec, picture: Image.Image, mode: str) -> None:
+    image = picture.convert(mode)
+    if mode == "RGBA":
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+    start = psnr(flatten(image), flatten(codec.decode(codec.encode(image, quality=30))))
+    decoded = codec.decode(codec.encode(image, psnr=start))
+    assert decoded.mode == mode
+    assert start <= psnr(flatten(image), flatten(decoded)) <= start + 0.1
+
+
+def test_cost_is_a_few_encodes(
+    codec: Codec, coffee: Image.Image, ends: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pixels that go through the networks, in units of the picture."""
+    seen = []
+    analyze = Codec._analyze
+    monkeypatch.setattr(
+        Codec, "_analyze", lambda self, x, header: seen.append(header.pixels) or analyze(self, x, header)
+    )
+    codec.encode(coffee, bpp=1.1 * metrics.bpp(len(ends[0]), 300, 200))
+    assert sum(seen) <= 4 * 600 * 400
+
+
+def test_a_picture_that_cannot_use_up_a_size_gets_the_best(
+    codec: Codec, picture: Image.Image, ends: list[bytes]
+) -> None:
+    assert codec.encode(picture, max_bytes=10 * len(ends[1])) == ends[1]
+    assert codec.encode(picture, psnr=0.1) == ends[0]
+
+
+def test_impossible_targets_say_what_is_possible(codec: Codec, picture: Image.Image, ends: list[bytes]) -> None:
+    with pytest.raises(InputError, match=f"quality 1 needs {len(ends[0])} bytes"):
+        codec.encode(picture, max_bytes=len(ends[0]) - 1)
+    best = psnr(picture, codec.decode(ends[1]))
+    with pytest.raises(InputError, match=f"quality 100 gives {best:.2f} dB"):
+        codec.encode(picture, psnr=best + 1)
+
+
+def test_one_target_at_most(tiny: Codec, random_pixels: NDArray[np.uint8]) -> None:
+    with pytest.raises(InputError, match="give one of quality, bpp, max_bytes, psnr and ms_ssim, not quality and bpp"):
+        tiny.encode(random_pixels, quality=50, bpp=1)
+    for options in ({"bpp": 0}, {"max_bytes": -1}, {"psnr": math.nan}, {"ms_ssim": math.inf}):
+        with pytest.raises(InputError, match="must be above 0"):
+            tiny.encode(random_pixels, **options)
+
+
+@settings(max_examples=200)
+@given(st.floats(0.1, 3), st.floats(-0.3, 0.3), st.floats(0, 0.5), st.booleans(), st.floats(0.02, 0.98))
+def test_search_ends_on_the_right_side_of_any_growing_curve(
+    power: float, wave: float, jump: float, keep_below: bool, place: float
+) -> None:
+    def measure(level: int) -> float:
+        measured.append(level)
+        x = (level - MIN_LEVEL) / (MAX_LEVEL - MIN_LEVEL)
+        return x**power + wave * math.sin(3 * x) / 6 + abs(wave) * x + jump * (level > 4321)
+
+    measured: list[int] = []
+    low, high = measure(MIN_LEVEL), measure(MAX_LEVEL)
+    goal = low + place * (high - low)
+    measured.clear()
+    search = Search(goal - 0.01, goal, keep_below=keep_below, slope=1e-4)
+    search.run(measure)
+    assert search.found
+    assert len(measured) <= 20
+    neighbor = measure(search.level + (1 if keep_below else -1))
+    in_range = search.low <= search.value <= search.high
+    assert in_range or (search.value <= search.high < neighbor if keep_below else neighbor < search.low <= search.value)
