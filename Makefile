@@ -35,7 +35,7 @@ lint: .venv/developer
 	$(BIN)/mypy
 
 bench: .venv/developer
-	$(BIN)/python -m bench speed
+	$(BIN)/python -m bench speed --codecs aecodec,jpeg,webp,avif,jxl --sizes 0.4,2,12
 
 clean:
 	rm -rf .venv build demo
