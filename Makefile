@@ -35,7 +35,7 @@ lint: .venv/developer
 	$(BIN)/mypy
 
 bench: .venv/developer
-	$(BIN)/python -m bench speed
+	$(BIN)/python -m bench speed --codecs aecodec,jpeg,webp,avif,jxl --sizes 0.4,2,12
 
 # The entropy coder under libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer (Debian: clang); SECONDS=600 for longer.
 fuzz: SECONDS ?= 60

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 import sys
 from importlib.util import find_spec
@@ -143,12 +145,49 @@ def report(results: tuple[Path, ...], target: Path, images: Path | None, quality
 
 
 @main.command()
-@click.option("--runs", default=5, show_default=True)
-def speed(runs: int) -> None:
-    """Time of encoding and decoding, and memory."""
-    from bench.speed import run
+@click.option("--codecs", default="all", show_default=True, help="Names with commas.")
+@click.option("--sizes", default="0.4,2,12,48", show_default=True, help="Megapixels, with commas.")
+@click.option("--threads", default="1,all", show_default=True)
+@click.option("--runs", default=5, show_default=True, type=click.IntRange(1), help="Warm ones; fewer after 30 s.")
+@click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]))
+@OUT
+def speed(codecs: str, sizes: str, threads: str, runs: int, device: str, out: Path | None) -> None:
+    """Time of encoding and decoding by stage, and memory; on CUDA pictures per second, one and several at once."""
+    from bench.speed import NAMES, SIZES, run
 
-    run(runs)
+    if device == "cuda":
+        import torch
+
+        if torch.cuda.is_available():
+            from bench import gpu
+
+            gpu.run(runs, _command(), _file(out, "gpu"))
+            return
+        click.echo("no CUDA device is available: measuring on the CPU", err=True)
+    for size in sizes.split(","):
+        if size not in SIZES:
+            raise click.ClickException(f"size must be one of {', '.join(SIZES)}, got {size}")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    counts = sorted({cores if count == "all" else int(count) for count in threads.split(",")})
+    names = list(NAMES) if codecs == "all" else codecs.split(",")
+    run(names, sizes.split(","), counts, runs, _command(), _file(out, "speed"))
+
+
+@main.command(hidden=True)
+@click.argument("name")
+@click.argument("direction")
+@click.argument("source", type=NEW)
+@click.argument("target", type=NEW)
+@click.argument("runs", type=int)
+@click.argument("threads", type=int)
+@click.argument("started", type=float)
+def once(name: str, direction: str, source: Path, target: Path, runs: int, threads: int, started: float) -> None:
+    """What speed starts in a process of its own."""
+    if threads == 1 and hasattr(os, "sched_setaffinity"):  # some codecs ask the system how many threads to start
+        os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
+    from bench.once import measure
+
+    print(json.dumps(measure(name, direction, source, target, runs, started)))
 
 
 @main.command()

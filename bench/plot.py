@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import matplotlib as mpl
@@ -15,7 +16,7 @@ from bench.compare import LANDMARKS, is_kodak, published_curves
 from bench.results import METRICS, Record, Speed, curves, points_of
 
 _MAX_BPP = 1.6
-_TAB20 = mpl.colormaps["tab20"].colors
+_TAB20 = mpl.color_sequences["tab20"]
 _COLORS = {  # ink, grid, paper
     "": ("#1f2328", "#d0d7de", "#ffffff"),
     "-dark": ("#e6edf3", "#3d444d", "#0d1117"),
@@ -27,7 +28,7 @@ def draw(target: Path, size: tuple[float, float], fill: Callable[[Figure], None]
     if target.suffix not in {".png", ".svg"}:
         raise click.ClickException(f"plots are .png or .svg, not {target.name}")
     for suffix, (ink, grid, paper) in _COLORS.items():
-        style = {
+        style: dict[Any, Any] = {
             "text.color": ink,
             "axes.labelcolor": ink,
             "axes.edgecolor": grid,

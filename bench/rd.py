@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -103,7 +104,7 @@ def run(peers: list[Peer], pictures: list[Path], command: str, out: Path | None,
     return points
 
 
-def _measured(jobs: list[tuple[Path, Peer, float]], ssimulacra2: bool, bar: tqdm) -> Iterator[Point]:
+def _measured(jobs: list[tuple[Path, Peer, float]], ssimulacra2: bool, bar: tqdm[Any]) -> Iterator[Point]:
     warm: set[str] = set()
     loaded: tuple[Path, Image.Image] | None = None
     for path, peer, quality in jobs:

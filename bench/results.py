@@ -224,7 +224,8 @@ def _curve(pictures: list[dict[float, Point]]) -> Curve:
 
     def mean(name: str) -> NDArray[np.float64]:
         rows = [[getattr(points[quality], name) for quality in qualities] for points in pictures]
-        return np.array(rows, np.float64).mean(0)  # None becomes nan
+        means: NDArray[np.float64] = np.array(rows, np.float64).mean(0)  # None becomes nan
+        return means
 
     return Curve(
         mean("bpp"), mean("psnr"), ms_ssim_db(mean("ms_ssim")), mean("psnr_y"), mean("ssimulacra2"), np.array(qualities)
