@@ -44,8 +44,8 @@ class Metadata(NamedTuple):
             exif = exif.tobytes()
         if isinstance(exif, bytes):
             exif = exif.removeprefix(EXIF_PREFIX)
-        blocks = [block if isinstance(block, bytes) and block else None for block in (icc, exif, xmp)]
-        return cls(*blocks, _density(info.get("dpi")))
+        icc, exif, xmp = (block if isinstance(block, bytes) and block else None for block in (icc, exif, xmp))
+        return cls(icc, exif, xmp, _density(info.get("dpi")))
 
     @classmethod
     def from_sections(cls, sections: Mapping[SectionKind, bytes]) -> Metadata:
@@ -236,7 +236,7 @@ def _fill_hidden(image: Image.Image) -> Image.Image:
 
 def _metadata(image: Image.Image) -> Metadata:
     """The byte blocks of an image."""
-    info = dict(image.info)
+    info: dict[Any, Any] = dict(image.info)
     if image.format in ("TIFF", "MPO") and not isinstance(info.get("exif"), bytes):
         info["exif"] = _tiff_exif(image)
     if not _keeps_profile(image):

@@ -35,10 +35,10 @@ class AecImageFile(ImageFile.ImageFile):
         except FormatError as error:
             raise OSError(str(error)) from error  # what Pillow's users catch
         self._size, self._mode = (header.width, header.height), header.mode
-        self.info = Metadata.from_sections(sections).info
+        self.info.update(Metadata.from_sections(sections).info)
         self.tile = [ImageFile._Tile("raw", (0, 0, *self._size), 0, self._mode)]
 
-    def load(self) -> Image.core.PixelAccess | None:
+    def load(self) -> Any:
         if self.tile and self.fp is not None:
             self.fp.seek(0)
             pixels = _decode(self.fp.read()).tobytes()

@@ -98,7 +98,8 @@ def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def table(facts: dict[str, Any]) -> str:
-    return "\n".join(f"{name:25} {value}" for name, value in facts.items())
+    width = max(16, *map(len, facts))
+    return "\n".join(f"{name:{width}} {value}" for name, value in facts.items())
 
 
 def file_table(facts: dict[str, Any]) -> str:
