@@ -30,8 +30,10 @@ _CRC = struct.Struct("<I")
 _SECTION = struct.Struct("<BI")  # kind, payload length; behind it the CRC-32 of these and of the payload
 _GRAY = 0x01  # flag: decode to one channel
 _ALPHA = 0x02  # flag: there is an alpha section
+_CONSTANT_ALPHA = 0x04  # flag: alpha is one value, which stands in the header
+_FLAGS = _GRAY | _ALPHA | _CONSTANT_ALPHA
 _ANCILLARY = 0x80  # bit of a section kind: a decoder that does not know it may skip it
-HEADER_SIZE = _HEADER.size + _CRC.size
+HEADER_SIZE = _HEADER.size + _CRC.size  # and one more with constant alpha
 SECTION_OVERHEAD = _SECTION.size + _CRC.size
 MIN_TILE_SIZE = SECTION_OVERHEAD + 8  # a stream is at least the state of the coder
 
@@ -152,20 +154,24 @@ class Container(NamedTuple):
 
 
 def pack(header: Header, sections: Mapping[SectionKind, bytes], tiles: Sequence[bytes]) -> bytes:
-    """The whole file; sections are all but the tiles."""
-    flags = (_GRAY if header.gray else 0) | (_ALPHA if header.alpha else 0)
+    """The whole file; sections are all but the tiles. Alpha of one byte goes into the header."""
+    alpha = sections.get(SectionKind.ALPHA, b"")
+    constant = alpha if header.alpha and len(alpha) == 1 else b""
+    flags = (_GRAY if header.gray else 0) | (_CONSTANT_ALPHA if constant else _ALPHA if header.alpha else 0)
     fixed = _HEADER.pack(
         MAGIC, FORMAT_VERSION, flags, header.level, header.width, header.height, header.model_id, header.tile
     )
+    fixed += constant
     parts = [fixed, _CRC.pack(zlib.crc32(fixed))]
-    for kind, payload in [*sections.items(), *((SectionKind.TILE, tile) for tile in tiles)]:
+    others = [(kind, payload) for kind, payload in sections.items() if not (constant and kind == SectionKind.ALPHA)]
+    for kind, payload in [*others, *((SectionKind.TILE, tile) for tile in tiles)]:
         front = _SECTION.pack(kind, len(payload))
         parts += [front, _CRC.pack(zlib.crc32(payload, zlib.crc32(front))), payload]
     return b"".join(parts)
 
 
 def read_header(data: Data, *, max_pixels: int = MAX_PIXELS) -> Header:
-    """The header of a file, of which the first HEADER_SIZE bytes are enough.
+    """The header of a file, of which the first HEADER_SIZE + 1 bytes are enough.
 
     Raises FormatError (TruncatedError) for bytes that are no sound header or exceed max_pixels, UnsupportedError for a
     newer format.
@@ -177,16 +183,21 @@ def read_header(data: Data, *, max_pixels: int = MAX_PIXELS) -> Header:
     if len(data) < HEADER_SIZE:
         raise TruncatedError(f"header needs {HEADER_SIZE} bytes, got {len(data)}")
     _, _, flags, level, width, height, model_id, tile = _HEADER.unpack_from(data)
-    _check_crc("header", zlib.crc32(data[: _HEADER.size]), data, _HEADER.size)
-    if flags & ~(_GRAY | _ALPHA):
-        raise UnsupportedError(f"header flags {flags:#04x}, this aecodec knows {_GRAY | _ALPHA:#04x}")
+    end = _header_size(data) - _CRC.size
+    if len(data) < end + _CRC.size:
+        raise TruncatedError(f"header needs {end + _CRC.size} bytes, got {len(data)}")
+    _check_crc("header", zlib.crc32(data[:end]), data, end)
+    if flags & ~_FLAGS:
+        raise UnsupportedError(f"header flags {flags:#04x}, this aecodec knows {_FLAGS:#04x}")
+    if flags & _ALPHA and flags & _CONSTANT_ALPHA:
+        raise FormatError(f"header flags {flags:#04x} tell of two kinds of alpha")
     if not 0 < width * height <= max_pixels:
         raise FormatError(f"picture of {width}x{height} is outside 1..{max_pixels} pixels")
     if not 100 <= level <= 10_000:
         raise FormatError(f"quality level {level} is outside 100..10000")
     if not 1 <= tile <= MAX_TILE:
         raise FormatError(f"tile side {tile} is outside 1..{MAX_TILE}")
-    return Header(width, height, level, model_id, bool(flags & _GRAY), tile, bool(flags & _ALPHA))
+    return Header(width, height, level, model_id, bool(flags & _GRAY), tile, bool(flags & (_ALPHA | _CONSTANT_ALPHA)))
 
 
 def read_front(data: Data, *, max_pixels: int = MAX_PIXELS) -> tuple[Header, dict[SectionKind, bytes]]:
@@ -217,8 +228,14 @@ def unpack(data: Data, *, max_pixels: int = MAX_PIXELS, area: Box | None = None)
         )
     needed = [area is None or box.intersection(area) is not None for box in header.tiles()]
     sections, tiles = _sorted_sections(data, needed)
-    if header.alpha != (SectionKind.ALPHA in sections):
-        raise FormatError(f"alpha flag is {int(header.alpha)}, alpha sections are {int(not header.alpha)}")
+    constant = data[_HEADER.size : _header_size(data) - _CRC.size]
+    alpha = sections.get(SectionKind.ALPHA)
+    if (header.alpha and not constant) != (alpha is not None):
+        raise FormatError(f"alpha flag is {int(header.alpha)}, alpha sections are {int(alpha is not None)}")
+    if constant:
+        sections[SectionKind.ALPHA] = constant
+    elif alpha is not None and len(alpha) == 1:
+        raise FormatError("alpha of one byte is not in the header")
     density = sections.get(SectionKind.DENSITY, bytes([1] * 8))
     if len(density) != 8 or 0 in struct.unpack("<II", density):
         raise FormatError(f"density section is {density[:8].hex(' ')}, not two positive numbers of 4 bytes")
@@ -252,9 +269,14 @@ def _sorted_sections(data: Data, needed: list[bool]) -> tuple[dict[SectionKind, 
     return sections, tiles
 
 
+def _header_size(data: Data) -> int:
+    """Bytes of a header that is long enough to have flags."""
+    return HEADER_SIZE + bool(data[len(MAGIC) + 1] & _CONSTANT_ALPHA)
+
+
 def _sections(data: Data) -> Iterator[tuple[int, int, int]]:
     """Kind, place and length of the payload of each section."""
-    place = HEADER_SIZE
+    place = _header_size(data)
     while place < len(data):
         start = place + SECTION_OVERHEAD
         if len(data) < start:

@@ -44,11 +44,14 @@ def read_weights(path: Path) -> dict[str, Array]:
 
 def read_container(data: bytes) -> tuple[Header, list[bytes], bytes | None]:
     """Section 1: the header, the payloads of the tiles and of the alpha section."""
-    magic, version, flags, level, width, height, model_id, tile, crc = struct.unpack("<4sBBHHHIBI", data[:21])
+    magic, version, flags, level, width, height, model_id, tile = struct.unpack("<4sBBHHHIB", data[:17])
     assert magic == b"\xae\x61\x65\x63"
     assert version == 1
-    assert crc == zlib.crc32(data[:17])
-    tiles, alpha, place = [], None, 21
+    end = 18 if flags & 4 else 17
+    (crc,) = struct.unpack("<I", data[end : end + 4])
+    assert crc == zlib.crc32(data[:end])
+    tiles, place = [], end + 4
+    alpha = data[17:18] if flags & 4 else None
     while place < len(data):
         kind, length, crc = struct.unpack("<BII", data[place : place + 9])
         payload = data[place + 9 : place + 9 + length]
@@ -58,7 +61,7 @@ def read_container(data: bytes) -> tuple[Header, list[bytes], bytes | None]:
         if kind == 2:
             alpha = payload
         place += 9 + length
-    header = Header(bool(flags & 1), bool(flags & 2), level, width, height, model_id, tile)
+    header = Header(bool(flags & 1), bool(flags & 6), level, width, height, model_id, tile)
     assert header.alpha == (alpha is not None)
     return header, tiles, alpha
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -48,6 +49,34 @@ def test_constant_alpha_is_one_byte() -> None:
         payload = encode_alpha(np.full((70, 100), value, np.uint8), HEADER)
         assert payload == bytes([value])
         assert np.all(decode_alpha(payload, HEADER, HEADER.bounds) == value)
+
+
+def test_constant_alpha_costs_one_byte_of_the_file(tiny: Codec, coffee: Image.Image) -> None:
+    image = coffee.crop((0, 0, 100, 70))
+    opaque = tiny.encode(image)
+    image.putalpha(128)
+    data = tiny.encode(image)
+    assert len(data) == len(opaque) + 1
+    assert tiny.decode(data).getchannel("A").getextrema() == (128, 128)
+    header, sections, tiles = unpack(data)
+    assert sections[SectionKind.ALPHA] == b"\x80"
+    assert pack(header, sections, tiles) == data
+    with pytest.raises(FormatError, match="header needs 22 bytes"):
+        unpack(data[:21])
+
+
+def test_alpha_stands_in_one_place(tiny: Codec) -> None:
+    data = (DATA / "golden" / "constant_alpha.aec").read_bytes()
+    extra = b"\x02\x01\0\0\0" + b"\x80"
+    section = extra[:5] + struct.pack("<I", zlib.crc32(extra)) + extra[5:]
+    with pytest.raises(FormatError, match="alpha sections are 1"):
+        unpack(data[:22] + section + data[22:])
+    fixed = data[:5] + bytes([data[5] | 2]) + data[6:18]
+    with pytest.raises(FormatError, match="two kinds of alpha"):
+        unpack(fixed + struct.pack("<I", zlib.crc32(fixed)) + data[22:])
+    fixed = data[:5] + bytes([data[5] & 1 | 2]) + data[6:17]
+    with pytest.raises(FormatError, match="not in the header"):
+        unpack(fixed + struct.pack("<I", zlib.crc32(fixed)) + section + data[22:])
 
 
 def test_tiles_of_one_value_are_one_byte() -> None:
