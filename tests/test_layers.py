@@ -20,7 +20,7 @@ ROWS = [
     {"model", "target", "weights"},
     {"preview"},
     {"codec"},
-    {"pillow", "train"},
+    {"imageio", "numcodecs", "pillow", "train"},
 ]
 # What users may import, and so the commands: the package and these modules.
 PUBLIC = {"aecodec", "aecodec.container", "aecodec.image", "aecodec.metrics", "aecodec.train", "aecodec.weights"}
