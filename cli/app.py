@@ -9,13 +9,14 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 import aecodec
-from aecodec.cli.files import check_target, image_file, image_format, read_picture, read_shown, replace_file
+from aecodec.cli.files import check_target, image_file, image_format, open_data, read_picture, read_shown, replace_file
 from aecodec.container import FORMAT_VERSION, MAX_PIXELS, STRIDE, SectionKind, unpack
 from aecodec.image import read_density
 
@@ -40,7 +41,20 @@ MAX_PIXELS_OPTION = click.option(
 )
 
 
+THREADS = click.option("--threads", type=click.IntRange(min=1), help="Threads at work  [default: one per CPU core]")
+SCALES = {"1": 1.0, "1/2": 1 / 2, "1/4": 1 / 4, "1/8": 1 / 8}
 MODES = {"L": "gray", "LA": "gray and transparency", "RGB": "color", "RGBA": "color and transparency"}
+
+
+def read_region(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int, int, int] | None:
+    """The value of --region."""
+    if value is None:
+        return None
+    try:
+        x, y, width, height = (int(number) for number in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"'{value}' is not X,Y,WIDTH,HEIGHT in pixels") from None
+    return x, y, width, height
 
 
 class Group(click.Group):
@@ -142,6 +156,7 @@ def main() -> None:
 @click.option(
     "--ssim", type=float, help="... the smallest file of at least this MS-SSIM, in dB: -10 log10(1 - MS-SSIM)."
 )
+@THREADS
 @click.option("--strip", is_flag=True, help="Drop ICC, EXIF, XMP and dpi; turn the pixels as EXIF says.")
 @MAX_PIXELS_OPTION
 @DEVICE
@@ -158,6 +173,7 @@ def encode(
     max_bytes: int | None,
     psnr: float | None,
     ssim: float | None,
+    threads: int | None,
     strip: bool,
     max_pixels: int,
     device: str,
@@ -173,7 +189,7 @@ def encode(
     check_target(target)
     picture = read_picture(source, max_pixels=max_pixels, strip=strip)
     report.timing("read")
-    codec = aecodec.Codec.load(weights, device)
+    codec = aecodec.Codec.load(weights, device, threads=threads)
     report.timing("load model")
     data = codec.encode(
         picture, quality=quality, bpp=bpp, max_bytes=max_bytes, psnr=psnr, ms_ssim=ssim, max_pixels=max_pixels
@@ -188,25 +204,44 @@ def encode(
 @main.command()
 @click.argument("source", type=FILE)
 @click.argument("target", type=FILE)
+@click.option(
+    "--region", metavar="X,Y,W,H", callback=read_region, help="Only this part, in pixels from the upper left."
+)
+@click.option("--scale", type=click.Choice(list(SCALES)), default="1", show_default=True, help="A smaller picture.")
+@THREADS
 @MAX_PIXELS_OPTION
 @DEVICE
 @MODEL
 @reporting
 @click.pass_obj
-def decode(report: Reporter, /, source: Path, target: Path, max_pixels: int, device: str, weights: Path | None) -> None:
+def decode(
+    report: Reporter,
+    /,
+    source: Path,
+    target: Path,
+    region: tuple[int, int, int, int] | None,
+    scale: str,
+    threads: int | None,
+    max_pixels: int,
+    device: str,
+    weights: Path | None,
+) -> None:
     """Decode the .aec file SOURCE to the image TARGET; its suffix names the format.
 
     \b
     aecodec decode photo.aec photo.png
+    aecodec decode --region 500,200,640,480 photo.aec detail.png
+    aecodec decode --scale 1/8 photo.aec thumbnail.jpg
     """
     check_target(target)
     form = image_format(target)
-    data = source.read_bytes()
-    report.timing("read")
-    codec = aecodec.Codec.load(weights, device) if weights else aecodec.Codec.load_for(data, device)
-    report.timing("load model")
-    image = codec.decode(data, max_pixels=max_pixels)
-    report.timing("decode")
+    with open_data(source) as data:
+        report.timing("open")
+        load = partial(aecodec.Codec.load, weights) if weights else partial(aecodec.Codec.load_for, data)
+        codec = load(device, threads=threads)
+        report.timing("load model")
+        image = codec.decode(data, region=region, scale=SCALES[scale], max_pixels=max_pixels)
+        report.timing("decode")
     replace_file(target, image_file(image, form))
     report.timing("write")
     report.result(f"{target}: {image.width}x{image.height} {image.mode}")

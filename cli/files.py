@@ -6,8 +6,10 @@ import importlib
 import os
 import tempfile
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import BytesIO
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageErro
 
 import aecodec
 from aecodec import InputError, PictureWarning
-from aecodec.container import MAGIC, MAX_PIXELS
+from aecodec.container import MAGIC, MAX_PIXELS, Data
 from aecodec.image import Picture, flatten, shown_pixels, to_picture
 
 _PLUGINS = {".heic": "pillow_heif", ".heif": "pillow_heif", ".jxl": "pillow_jxl"}
@@ -43,6 +45,19 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS, strip: bool = Fals
         Image.MAX_IMAGE_PIXELS = pillow_limit
 
 
+@contextmanager
+def open_data(path: Path) -> Iterator[Data]:
+    """The bytes of a file, which are read from the disk as far as they are looked at."""
+    with path.open("rb") as file:
+        try:
+            mapped = mmap(file.fileno(), 0, access=ACCESS_READ)
+        except (ValueError, OSError):  # empty, or a pipe
+            yield file.read()
+            return
+        with mapped:
+            yield mapped
+
+
 def read_shown(path: Path, device: str, weights: Path | None, max_pixels: int) -> NDArray[np.uint8]:
     """What a viewer shows of an image or .aec file, [H, W, 3]: turned as EXIF says, transparency on white."""
     with path.open("rb") as file:
@@ -50,9 +65,9 @@ def read_shown(path: Path, device: str, weights: Path | None, max_pixels: int) -
     if not packed:
         picture = read_picture(path, max_pixels=max_pixels, strip=True)
         return shown_pixels(picture._replace(gray=False))
-    data = path.read_bytes()
-    codec = aecodec.Codec.load(weights, device) if weights else aecodec.Codec.load_for(data, device)
-    image = ImageOps.exif_transpose(codec.decode(data, max_pixels=max_pixels))
+    with open_data(path) as data:
+        codec = aecodec.Codec.load(weights, device) if weights else aecodec.Codec.load_for(data, device)
+        image = ImageOps.exif_transpose(codec.decode(data, max_pixels=max_pixels))
     return np.asarray(flatten(image).convert("RGB"))
 
 

@@ -239,6 +239,20 @@ def test_info_tells_what_a_file_carries() -> None:
     assert "alpha            905 bytes" in table
 
 
+def test_region_and_scale_of_a_file(tmp_path: Path) -> None:
+    tiles, out = DATA / "golden" / "tiles.aec", tmp_path / "out.png"
+    assert run("decode", tiles, out, *TINY, "--region", "20,30,100,50").output.endswith("100x50 RGB\n")
+    with Image.open(out) as part, Image.open(DATA / "golden" / "tiles.png") as whole:
+        assert np.abs(np.asarray(part).astype(int) - np.asarray(whole.crop((20, 30, 120, 80)))).max() <= 1
+    assert run("decode", tiles, out, *TINY, "--scale", "1/8", "--threads", 2).output.endswith("25x17 RGB\n")
+    for value, code, message in (
+        ("1,2,3", 2, "'1,2,3' is not X,Y,WIDTH,HEIGHT"),
+        ("150,0,60,10", 1, "region 150,0,60,10 is not inside the picture of 200x130"),
+    ):
+        result = run("decode", tiles, out, *TINY, "--region", value)
+        assert (result.exit_code, message in result.stderr) == (code, True)
+
+
 def test_compare_measures_what_a_viewer_sees(tmp_path: Path, coffee: Image.Image) -> None:
     source, packed, restored = tmp_path / "a.jpg", tmp_path / "a.aec", tmp_path / "a.png"
     save_marked(coffee.crop((0, 0, 200, 180)), source)
