@@ -1,0 +1,73 @@
+"""The files of docs/integration do what they are for, with the tools of a Linux desktop."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import aecodec
+
+FILES = Path(__file__).parent.parent / "docs" / "integration"
+PROGRAMS = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def run(*command: object, **environment: object) -> str:
+    """Standard output of a command of the desktop; a test without it is skipped."""
+    if shutil.which(str(command[0]), path=PROGRAMS["PATH"]) is None:
+        pytest.skip(f"no {command[0]} here")
+    variables = os.environ | PROGRAMS | {name: str(value) for name, value in environment.items()}
+    return subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True, env=variables).stdout
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory, coffee: Image.Image) -> Path:
+    path = tmp_path_factory.mktemp("desktop") / "photo without suffix"
+    path.write_bytes(aecodec.encode(coffee.crop((0, 0, 200, 120))))
+    return path
+
+
+def test_file_names_the_format(photo: Path) -> None:
+    told = run("file", "--brief", "--magic-file", FILES / "aecodec.magic", photo)
+    assert told.strip() == "aecodec image data, version 1, 200 x 120"
+    kind = run("file", "--brief", "--mime-type", "--magic-file", FILES / "aecodec.magic", photo)
+    assert kind.strip() == "image/x-aecodec"
+
+
+def test_desktop_knows_the_type_by_name_and_content(tmp_path: Path, photo: Path) -> None:
+    packages = tmp_path / "mime" / "packages"
+    packages.mkdir(parents=True)
+    shutil.copy(FILES / "aecodec.xml", packages)
+    run("update-mime-database", tmp_path / "mime")
+    named = tmp_path / "only its name.aec"
+    named.write_bytes(b"\0\1\2")
+    for path in (photo, named):
+        told = run("gio", "info", "-a", "standard::content-type", path, XDG_DATA_HOME=tmp_path, XDG_DATA_DIRS=tmp_path)
+        assert "image/x-aecodec" in told
+
+
+def test_thumbnailer_makes_a_small_picture(tmp_path: Path, photo: Path) -> None:
+    entry = configparser.ConfigParser(interpolation=None)
+    entry.read(FILES / "aecodec.thumbnailer")
+    exec_line = entry["Thumbnailer Entry"]["Exec"]
+    places = {"%i": photo, "%o": tmp_path / "thumbnail.png"}
+    run(*(places.get(word, word) for word in shlex.split(exec_line)))
+    with Image.open(tmp_path / "thumbnail.png") as thumbnail:
+        assert thumbnail.size == (50, 30)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script_that_the_shell_can_read(tmp_path: Path, shell: str) -> None:
+    script = run("aecodec", _AECODEC_COMPLETE=f"{shell}_source")
+    assert "_AECODEC_COMPLETE" in script
+    (tmp_path / "completion").write_text(script)
+    run(shell, "-n", tmp_path / "completion")
+    words = {"COMP_WORDS": "aecodec enc", "COMP_CWORD": "enc" if shell == "fish" else "1"}
+    assert "encode" in run("aecodec", _AECODEC_COMPLETE=f"{shell}_complete", **words)
