@@ -257,11 +257,14 @@ class Synthesis(nn.Module):
 
     def render(self, latent: Tensor, body: Tensor) -> Tensor:
         """Features at 1/16 to pixels; every 16x16 block of pixels depends on its own position alone."""
+        return F.pixel_shuffle(self.leave(self.hidden(latent, body)), 4) + 0.5
+
+    def hidden(self, latent: Tensor, body: Tensor) -> Tensor:
+        """All of the renderer but its last layer, [B, render, H/4, W/4]."""
         x = F.pixel_shuffle(self.latent(latent), 4)
         condition = F.silu(F.pixel_shuffle(self.condition(body), 4))
         shift, scale, gate = self.modulate(condition).chunk(3, dim=1)
-        x = x + gate * self.reduce(act(self.expand(x * (1 + scale) + shift)))
-        return F.pixel_shuffle(self.leave(x), 4) + 0.5
+        return x + gate * self.reduce(act(self.expand(x * (1 + scale) + shift)))
 
 
 class Autoencoder(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from aecodec.model import Synthesis, act
+from aecodec.model import Synthesis
 
 _SIDE = 4  # pixels per position of the renderer, in each direction
 
@@ -17,13 +17,9 @@ def render_reduced(g_s: Synthesis, latent: Tensor, body: Tensor, factor: int) ->
     """
     if factor == 1:
         return g_s.render(latent, body)
-    x = F.pixel_shuffle(g_s.latent(latent), _SIDE)
-    condition = F.silu(F.pixel_shuffle(g_s.condition(body), _SIDE))
-    shift, scale, gate = g_s.modulate(condition).chunk(3, dim=1)
-    x = x + gate * g_s.reduce(act(g_s.expand(x * (1 + scale) + shift)))
     pooled = min(factor, _SIDE)
     side = _SIDE // pooled
     weight = g_s.leave.weight.view(3, side, pooled, side, pooled, -1).mean((2, 4)).flatten(0, 2)
     bias = g_s.leave.bias.view(3, side, pooled, side, pooled).mean((2, 4)).flatten()
-    pixels = F.pixel_shuffle(F.conv2d(x, weight[:, :, None, None], bias), side) + 0.5
+    pixels = F.pixel_shuffle(F.conv2d(g_s.hidden(latent, body), weight[:, :, None, None], bias), side) + 0.5
     return F.avg_pool2d(pixels, factor // pooled) if factor > pooled else pixels

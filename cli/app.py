@@ -387,7 +387,7 @@ def train(
     budget = None if resume else Budget(minutes=60, decay=decay)
     if minutes is not None or steps is not None:
         budget = Budget(steps, minutes, decay)
-    command = shlex.join(["aecodec", *sys.argv[1:]])
+    command = shlex.join(["aecodec", *(Path(word).name for word in sys.argv[1:])])  # folders stay private
     train_model(
         data, run, budget, TrainConfig(**settings), device=device, resume=resume, init=init, validation=validation,
         quiet=report.quiet, command=command,
