@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 import sys
 import time
@@ -16,7 +17,17 @@ from typing import Any
 import click
 
 import aecodec
-from aecodec.cli.files import check_target, image_file, image_format, open_data, read_picture, read_shown, replace_file
+from aecodec.cli import batch
+from aecodec.cli.files import (
+    check_target,
+    image_file,
+    image_format,
+    is_stream,
+    open_data,
+    read_picture,
+    read_shown,
+    replace_file,
+)
 from aecodec.container import FORMAT_VERSION, MAX_PIXELS, STRIDE, SectionKind, unpack
 from aecodec.image import read_density
 
@@ -81,9 +92,10 @@ class Reporter:
         self.verbose = self.quiet = False
         self.started = time.perf_counter()
 
-    def result(self, line: str) -> None:
+    def result(self, target: Path, line: str) -> None:
+        """Tell what was written to a target; beside the data if that goes to standard output."""
         if not self.quiet:
-            click.echo(line)
+            click.echo(f"{target}: {line}", err=is_stream(target))
 
     def note(self, message: Warning | str, *_: object) -> None:
         """What warnings call."""
@@ -156,6 +168,10 @@ def main() -> None:
 @click.option(
     "--ssim", type=float, help="... the smallest file of at least this MS-SSIM, in dB: -10 log10(1 - MS-SSIM)."
 )
+@click.option("-r", "--recursive", is_flag=True, help="SOURCE is a folder: go into its folders too.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Processes for a folder  [default: one per CPU core]")
+@click.option("--dry-run", is_flag=True, help="For a folder: only say what would be done.")
+@click.option("--report", "report_file", type=FILE, help="For a folder: CSV file of sizes and PSNR.")
 @THREADS
 @click.option("--strip", is_flag=True, help="Drop ICC, EXIF, XMP and dpi; turn the pixels as EXIF says.")
 @MAX_PIXELS_OPTION
@@ -173,32 +189,50 @@ def encode(
     max_bytes: int | None,
     psnr: float | None,
     ssim: float | None,
+    recursive: bool,
+    jobs: int | None,
+    dry_run: bool,
+    report_file: Path | None,
     threads: int | None,
     strip: bool,
     max_pixels: int,
     device: str,
     weights: Path | None,
 ) -> None:
-    """Encode the image SOURCE to the .aec file TARGET.
+    """Encode the image SOURCE to the .aec file TARGET, or all images of a folder to another; - is a pipe.
+
+    In a folder, files that are newer than their source are left alone, and a bad file stops nothing: the failures are
+    listed at the end.
 
     \b
     aecodec encode photo.jpg photo.aec
     aecodec encode -q 85 photo.png photo.aec
     aecodec encode --max-bytes 50000 photo.png photo.aec
+    aecodec encode photos/ archive/ --recursive -j 4 --report report.csv
     """
+    options = {"quality": quality, "bpp": bpp, "max_bytes": max_bytes, "psnr": psnr, "ms_ssim": ssim}
+    if source.is_dir():
+        jobs = jobs or (1 if device == "cuda" else os.cpu_count() or 1)
+        encoding = batch.Encoding(
+            options, max_pixels, strip, device, weights, threads or (1 if jobs > 1 else None), report_file is not None
+        )
+        plan = batch.plan(source, target, batch.picture_suffixes(), ".aec", recursive=recursive)
+        work = partial(batch.encode_file, encoding)
+        batch.run(plan, work, jobs, dry_run=dry_run, report=report_file, quiet=report.quiet)
+        return
+    if recursive or jobs or dry_run or report_file:
+        raise click.UsageError(f"--recursive, --jobs, --dry-run and --report are for a folder, {source} is none")
     check_target(target)
     picture = read_picture(source, max_pixels=max_pixels, strip=strip)
     report.timing("read")
     codec = aecodec.Codec.load(weights, device, threads=threads)
     report.timing("load model")
-    data = codec.encode(
-        picture, quality=quality, bpp=bpp, max_bytes=max_bytes, psnr=psnr, ms_ssim=ssim, max_pixels=max_pixels
-    )
+    data = codec.encode(picture, max_pixels=max_pixels, **options)
     report.timing("encode")
     replace_file(target, data)
     report.timing("write")
     H, W, _ = picture.pixels.shape
-    report.result(f"{target}: {len(data)} bytes, {8 * len(data) / W / H:.3f} bits per pixel")
+    report.result(target, f"{len(data)} bytes, {8 * len(data) / W / H:.3f} bits per pixel")
 
 
 @main.command()
@@ -244,7 +278,7 @@ def decode(
         report.timing("decode")
     replace_file(target, image_file(image, form))
     report.timing("write")
-    report.result(f"{target}: {image.width}x{image.height} {image.mode}")
+    report.result(target, f"{image.width}x{image.height} {image.mode}")
 
 
 @main.command()
@@ -405,4 +439,4 @@ def export(report: Reporter, run: Path, target: Path | None, state: Path | None)
     from aecodec.train import export_run
 
     target, weights = export_run(run, target, state=state)
-    report.result(f"{target}: model {weights.model_id:08x}, sha256 {weights.sha256}")
+    report.result(target, f"model {weights.model_id:08x}, sha256 {weights.sha256}")

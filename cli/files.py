@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -45,9 +46,17 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS, strip: bool = Fals
         Image.MAX_IMAGE_PIXELS = pillow_limit
 
 
+def is_stream(path: Path) -> bool:
+    """Whether a name stands for standard input or output."""
+    return str(path) == "-"
+
+
 @contextmanager
 def open_data(path: Path) -> Iterator[Data]:
-    """The bytes of a file, which are read from the disk as far as they are looked at."""
+    """The bytes of a file, which are read from the disk as far as they are looked at; "-" is standard input."""
+    if is_stream(path):
+        yield sys.stdin.buffer.read()
+        return
     with path.open("rb") as file:
         try:
             mapped = mmap(file.fileno(), 0, access=ACCESS_READ)
@@ -72,7 +81,9 @@ def read_shown(path: Path, device: str, weights: Path | None, max_pixels: int) -
 
 
 def image_format(path: Path) -> str:
-    """Pillow's name of the format for a file name. Raises InputError for a suffix that Pillow cannot write."""
+    """Pillow's name of the format for a file name; PNG for "-". Raises InputError for what Pillow cannot write."""
+    if is_stream(path):
+        return "PNG"
     suffix = path.suffix.lower()
     if suffix not in Image.registered_extensions():
         _register_plugins()
@@ -119,12 +130,13 @@ def _save_options(image: Image.Image, name: str) -> dict[str, Any]:
 
 
 def _open(path: Path) -> Image.Image:
+    source = BytesIO(sys.stdin.buffer.read()) if is_stream(path) else path
     try:
-        return Image.open(path)
+        return Image.open(source)
     except UnidentifiedImageError:
         _register_plugins()
     try:
-        return Image.open(path)
+        return Image.open(source)
     except UnidentifiedImageError as error:
         raise InputError(f"no image that Pillow can read{_hint(path)}") from error
 
@@ -144,6 +156,8 @@ def _hint(path: Path) -> str:
 
 def check_target(path: Path) -> None:
     """Raise InputError where replace_file could not write: better before the work than after it."""
+    if is_stream(path):
+        return
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is not a regular file")
     if not path.absolute().parent.is_dir():
@@ -151,7 +165,13 @@ def check_target(path: Path) -> None:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write data under a temporary name beside path, then rename: path holds the old or the new file, nothing else."""
+    """Write data under a temporary name beside path, then rename: path holds the old or the new file, nothing else.
+
+    "-" is standard output.
+    """
+    if is_stream(path):
+        sys.stdout.buffer.write(data)
+        return
     target = path.resolve()
     descriptor, temporary = tempfile.mkstemp(prefix=".aecodec-", suffix=".tmp", dir=target.parent)
     try:
