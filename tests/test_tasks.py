@@ -1,0 +1,39 @@
+"""The pages of docs/tasks do what they say: their blocks run, from top to bottom."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import aecodec
+from aecodec.cli.app import main
+
+PAGES = sorted((Path(__file__).parent.parent / "docs" / "tasks").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coffee: Image.Image) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos", "archive"):
+        Path(name).mkdir()
+    coffee.crop((0, 0, 200, 120)).save("photos/one.png")
+    coffee.crop((100, 50, 260, 190)).save("photos/two.jpg")
+    if page.stem == "region":
+        coffee.resize((1200, 800)).save("huge.png")
+    if page.stem == "train-on-aec":
+        for path in Path("photos").iterdir():
+            Path("archive", f"{path.stem}.aec").write_bytes(aecodec.encode(Image.open(path)))
+    found = re.findall(r"^```(sh|python)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert found
+    for language, code in found:
+        if language == "python":
+            exec(compile(code, page.name, "exec"), {"__name__": page.stem})
+        else:
+            for line in code.splitlines():
+                result = CliRunner().invoke(main, shlex.split(line)[1:])
+                assert result.exit_code == 0, (line, result.output)
