@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import sys
 from importlib.util import find_spec
@@ -14,7 +15,8 @@ import click
 
 from aecodec import CodecError
 
-DEMONSTRATION = Path(__file__).parent.parent / "tests" / "data" / "coffee.png"
+ROOT = Path(__file__).parent.parent
+DEMONSTRATION = ROOT / "tests" / "data" / "coffee.png"
 NEW = click.Path(path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 RESULTS = click.Path(exists=True, path_type=Path)
@@ -124,6 +126,27 @@ def plot(results: Path, target: Path, what: str) -> None:
     from bench.results import read
 
     {"rd": rd_plot, "speed": speed_plot}[what](read(results), target)
+
+
+@main.command()
+@click.option("--project", default=ROOT, type=FOLDER, help="Default is this one.")
+def readme(project: Path) -> None:
+    """Put the committed Kodak results into README.md and docs: the table and the plots."""
+    from bench.compare import table
+    from bench.plot import rd_plot
+    from bench.results import read
+
+    results = read(project / "bench" / "results" / "kodak.jsonl")
+    text, count = re.subn(
+        r"(<!-- table: [^\n]*-->\n).*?(<!-- end of table -->)",
+        lambda marks: f"{marks[1]}{table(results)}\n{marks[2]}",
+        (project / "README.md").read_text(),
+        flags=re.DOTALL,
+    )
+    if count != 1:
+        raise click.ClickException(f"README.md has {count} marked tables, not 1")
+    (project / "README.md").write_text(text)
+    rd_plot(results, project / "docs" / "rd-kodak.svg")
 
 
 @main.command()

@@ -115,7 +115,7 @@ def _speed(records: list[Record]) -> str:
 
     for (width, height, threads, direction), members in groupby(sorted(speeds, key=group), group):
         bars = [
-            (s.codec, s.megapixels / s.seconds, f"{s.megapixels / s.seconds:.3g} MP/s, {s.seconds:.3g} s{_stages(s)}")
+            (s.codec, s.megapixels / s.seconds, f"{s.megapixels / s.seconds:.3g} MP/s, {s.seconds:.3g} s", _more(s))
             for s in members
         ]
         cores = "1 thread" if threads == 1 else f"{threads} threads"
@@ -127,24 +127,34 @@ def _speed(records: list[Record]) -> str:
 
     for (name, direction, width, height), found in groupby(sorted(throughputs, key=device), device):
         bars = [
-            (f"{t.codec}, {t.batch} at once", t.images_per_second, f"{t.images_per_second:.3g} images/s") for t in found
+            (
+                f"{t.codec}, {t.batch} at once",
+                t.images_per_second,
+                f"{t.images_per_second:.3g} images/s",
+                f"{t.slowest:.3g} to {t.fastest:.3g} images/s",
+            )
+            for t in found
         ]
         blocks.append(_bars(f"{direction}, {width}x{height} on {name}", bars))
     return "\n".join(blocks) or "<p>Not measured here: <code>python -m bench speed --out RESULTS</code>.</p>"
 
 
-def _stages(speed: Speed) -> str:
-    shares = ", ".join(f"{name} {seconds / speed.seconds:.0%}" for name, seconds in speed.stages.items())
-    return f" ({shares})" if shares else ""
+def _more(speed: Speed) -> str:
+    """Spread, the cold start, memory and the shares of the stages."""
+    memory = f", {speed.peak_memory_mb:.0f} MB" if speed.peak_memory_mb else ""
+    shares = "".join(f", {name} {seconds / speed.seconds:.0%}" for name, seconds in speed.stages.items())
+    return f"{speed.fastest:.3g} to {speed.slowest:.3g} s, cold {speed.cold_seconds:.3g} s{memory}{shares}"
 
 
-def _bars(title: str, bars: list[tuple[str, float, str]]) -> str:
-    longest = max(value for _, value, _ in bars)
+def _bars(title: str, bars: list[tuple[str, float, str, str]]) -> str:
+    """Bars of (name, value, text, small text), the longest first."""
+    longest = max(value for _, value, _, _ in bars)
     lines = [f'<figure><figcaption>{escape(title)}</figcaption><div class="bars">']
-    for name, value, text in sorted(bars, key=lambda bar: -bar[1]):
+    for name, value, text, more in sorted(bars, key=lambda bar: -bar[1]):
         kind = ' class="ours"' if name.startswith("aecodec") else ""
         width = f"width: {100 * value / longest:.1f}%"
         lines.append(f'<span>{escape(name)}</span><i{kind} style="{width}"></i><span>{escape(text)}</span>')
+        lines.append(f"<small>{escape(more)}</small>")
     return "\n".join([*lines, "</div></figure>"])
 
 
@@ -154,6 +164,7 @@ def _runs(records: list[Record]) -> str:
         raise click.ClickException("these results do not say how they were measured")
     blocks = []
     for run in runs:
-        lines = [run.command, "", *(f"{name}: {value}" for name, value in (run.environment | run.codecs).items())]
+        facts = [*run.environment.items(), *run.codecs.items()]
+        lines = [run.command, "", *(f"{name}: {value}" for name, value in facts)]
         blocks.append(f"<pre>{escape(chr(10).join(lines))}</pre>")
     return "\n".join(blocks)

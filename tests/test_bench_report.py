@@ -19,7 +19,7 @@ from support import psnr
 from bench import compare, results
 from bench.codecs import open_rgb
 from bench.demo import jpeg_of_size
-from bench.results import Speed, Throughput
+from bench.results import Run, Speed, Throughput
 
 KODAK = ROOT / "bench" / "results" / "kodak.jsonl"
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -158,7 +158,8 @@ def test_zoom_keeps_both_sides_aligned(page: Page, report: Report) -> None:
 
 def test_curves_answer(page: Page) -> None:
     measured = page.locator("polyline.measured")
-    assert measured.evaluate_all("lines => lines.map(line => line.dataset.name)") == ["aecodec", "jpeg", "webp", "avif"]
+    curves, _ = results.curves(results.points_of(results.read(KODAK)))
+    assert measured.evaluate_all("lines => lines.map(line => line.dataset.name)") == list(curves)
     assert page.locator("polyline.published").count() == len(compare.LANDMARKS)
     assert all(
         page.locator("polyline.published").evaluate_all(
@@ -166,7 +167,9 @@ def test_curves_answer(page: Page) -> None:
         )
     )
     page.locator("#plot circle").first.hover(force=True)
-    assert page.locator("#hover").inner_text().startswith("aecodec, quality 1: 0.22")
+    name, curve = next(iter(curves.items()))
+    expected = f"{name}, quality {curve.quality[0]:g}: {curve.bpp[0]:.3f} bpp, {curve.psnr[0]:.2f} PSNR, dB"
+    assert page.locator("#hover").inner_text() == expected
     before = measured.first.get_attribute("points")
     page.get_by_label("logarithmic rate").check()
     assert measured.first.get_attribute("points") != before
@@ -186,11 +189,19 @@ def test_tables_and_bars_are_the_results(page: Page) -> None:
     ]
     assert rows == [cell for row in table for cell in row]
     bars = page.locator(".bars").first
-    assert bars.inner_text().split("\n") == ["jpeg", "200 MP/s, 0.01 s", "aecodec", "10 MP/s, 0.2 s (synthesis 50%)"]
+    assert bars.inner_text().split("\n") == [
+        *("jpeg", "200 MP/s, 0.01 s", "0.01 to 0.01 s, cold 3 s, 300 MB"),
+        *("aecodec", "10 MP/s, 0.2 s", "0.2 to 0.2 s, cold 3 s, 300 MB, synthesis 50%"),
+    ]
     widths = bars.locator("i").evaluate_all("all => all.map(bar => bar.offsetWidth)")
     assert widths[1] == pytest.approx(widths[0] / 20, abs=1.5)
     assert "321 images/s" in page.locator("#speed").inner_text()
-    assert "python -m bench rd --images kodak" in page.locator("pre").first.inner_text()
+    provenance = page.locator("pre").first.inner_text()
+    assert "python -m bench rd --images kodak" in provenance
+    (run,) = (record for record in results.read(KODAK) if isinstance(record, Run))
+    assert {f"{name}: {value}" for facts in (run.environment, run.codecs) for name, value in facts.items()} <= set(
+        provenance.split("\n")
+    )
 
 
 @pytest.mark.parametrize(("scheme", "bright"), [("light", True), ("dark", False)])
