@@ -73,7 +73,7 @@ class Codec:
         *,
         entropy_coder: str = "native",
         threads: int | None = None,
-        work_tile: int = 16,
+        work_tile: int = 12,
     ) -> None:
         """work_tile: side of what the networks see at once, without halo, in units of 64 pixels."""
         if threads is not None and threads < 1:
@@ -170,8 +170,8 @@ class Codec:
         """The picture of a .aec file: mode RGB, RGBA, L or LA; ICC, EXIF, XMP and dpi are in its info.
 
         region is (x, y, width, height) in pixels of the stored picture: only the tiles that it needs are read, checked
-        and decoded. scale is 1, 1/2, 1/4 or 1/8: each pixel is the mean of 2x2, 4x4 or 8x8, sides are rounded up.
-        Raises InputError for a region outside the picture or another scale, FormatError for damaged data,
+        and decoded. scale is 1, 1/2, 1/4 or 1/8: each pixel is the mean of 2x2, 4x4 or (nearly) 8x8; sides are
+        rounded up. Raises InputError for a region outside the picture or another scale, FormatError for damaged data,
         UnsupportedError if the file needs other weights or a newer aecodec.
         """
         header = read_header(data, max_pixels=max_pixels)
