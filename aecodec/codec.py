@@ -34,13 +34,15 @@ from aecodec.container import (
 )
 from aecodec.errors import FormatError, InputError
 from aecodec.image import Metadata, Picture, Pixels, crop_padded, from_picture, shown_pixels, to_picture
-from aecodec.model import ANALYSIS_HALO, SYNTHESIS_HALO, Y_STRIDE, Autoencoder, ModelConfig, anchor_weights, complexity
+from aecodec.model import SYNTHESIS_HALO, Y_STRIDE, Autoencoder, ModelConfig, anchor_weights, complexity
 from aecodec.preview import render_reduced
 from aecodec.prior import ANCHORS, SCALES, SKIPPED_SCALES, Z_LIMIT, anchor_position, quality_level
 from aecodec.target import Search, Target, pick_target
 
 DEFAULT_QUALITY = 60.0
 _BAND = 8  # rows of features at 1/16 that are rendered at once: small enough for the cache, large enough for threads
+_Z_HALO = 128  # pixels around a cell of z whose y it depends on
+_BODY_HALO = 32  # pixels around a cell of y that g_s looks at; y_hat itself depends on more
 _SCALES = {1: 1, 1 / 2: 2, 1 / 4: 4, 1 / 8: 8}  # scale: pixels per pixel in each direction
 
 T = TypeVar("T")
@@ -68,7 +70,7 @@ class Codec:
         *,
         entropy_coder: str = "native",
         threads: int | None = None,
-        work_tile: int = 16,
+        work_tile: int = 12,
     ) -> None:
         """work_tile: side of what the networks see at once, without halo, in units of 64 pixels."""
         if threads is not None and threads < 1:
@@ -90,6 +92,8 @@ class Codec:
             raise InputError(f"weights do not fit their configuration: {str(error).splitlines()[0]}") from error
         if len(model.tables.lengths) != ANCHORS * self.prior.N + SCALES:
             raise InputError(f"weights hold {len(model.tables.lengths)} tables, not {ANCHORS * self.prior.N + SCALES}")
+        fine, coarse = self.network.config.analysis_depths
+        self.y_halo = -(-(8 * fine + 16 * coarse) // STRIDE) * STRIDE  # pixels that y can see around its own
         self.network.to(device).eval().requires_grad_(requires_grad=False)
 
     @classmethod
@@ -163,8 +167,8 @@ class Codec:
         """The picture of a .aec file: mode RGB, RGBA, L or LA; ICC, EXIF, XMP and dpi are in its info.
 
         region is (x, y, width, height) in pixels of the stored picture: only the tiles that it needs are read, checked
-        and decoded. scale is 1, 1/2, 1/4 or 1/8: each pixel is the mean of 2x2, 4x4 or 8x8, sides are rounded up.
-        Raises InputError for a region outside the picture or another scale, FormatError for damaged data,
+        and decoded. scale is 1, 1/2, 1/4 or 1/8: each pixel is the mean of 2x2, 4x4 or (nearly) 8x8; sides are
+        rounded up. Raises InputError for a region outside the picture or another scale, FormatError for damaged data,
         UnsupportedError if the file needs other weights or a newer aecodec.
         """
         header = read_header(data, max_pixels=max_pixels)
@@ -232,54 +236,61 @@ class Codec:
     def _analyze(self, pixels: Pixels, header: Header) -> Symbols:
         """The coded integers of a picture [H, W, 3].
 
-        It goes through in strips, so that y stands in memory as floats for three of them and no more: symbols of a
-        strip depend on y around it.
+        It goes through in strips, z one strip behind y and y_symbols one behind z, because each looks at what it is
+        made from a little above and below. So y stands in memory as floats for four strips, and no more.
         """
         symbols = self._empty_symbols(header.padded)
         strips = header.padded.split(header.padded.right, max(self.work_tile * STRIDE, SYNTHESIS_HALO))
-        above = following = None
-        for n, strip in enumerate(strips):
-            y = self._analyze_strip(pixels, strip, header, symbols.z) if following is None else following
-            last = n + 1 == len(strips)
-            following = None if last else self._analyze_strip(pixels, strips[n + 1], header, symbols.z)
-            self._quantize_strip([above, y, following], strip, header, symbols)
-            above = y
+        y: dict[Box, NDArray[np.float32]] = {}
+        for new, hyper, ready in zip([*strips, None, None], [None, *strips, None], [None, None, *strips], strict=True):
+            if new is not None:
+                y[new] = self._analyze_strip(pixels, new, header)
+            if hyper is not None:
+                self._hyper_analyze_strip(y, hyper, header, symbols)
+            if ready is not None:
+                self._quantize_strip(y, ready, header, symbols)
+                y = {strip: part for strip, part in y.items() if strip.bottom >= ready.bottom}
         return symbols
 
-    def _analyze_strip(
-        self, pixels: Pixels, strip: Box, header: Header, z_symbols: NDArray[np.int8]
-    ) -> NDArray[np.float32]:
-        """y [M, h/16, W/16] of a strip; its z_symbols go where they belong."""
+    def _analyze_strip(self, pixels: Pixels, strip: Box, header: Header) -> NDArray[np.float32]:
+        """y [M, h/16, W/16] of a strip."""
         y = np.empty((self.prior.M, *strip.reduced(Y_STRIDE).shape), np.float32)
         gains = self._anchor_weights(header.level)
 
         def analyze(box: Box) -> None:
-            region = box.grown(ANALYSIS_HALO, header.padded)
-            core = box.relative_to(region)
+            region = box.grown(self.y_halo, header.padded)
             x = self._tensor(crop_padded(pixels, region).transpose(2, 0, 1)).div_(255)
             with _inference():
                 y_tile = self.network.analyze(x, gains)
-                z_tile = self.network.hyper_analyze(y_tile, gains).round().clamp(-Z_LIMIT, Z_LIMIT)
-            y[:, *box.relative_to(strip).cells(Y_STRIDE)] = _array(y_tile)[:, *core.cells(Y_STRIDE)]
-            z_symbols[:, *box.cells(STRIDE)] = _array(z_tile)[:, *core.cells(STRIDE)]
+            core = box.relative_to(region).cells(Y_STRIDE)
+            y[:, *box.relative_to(strip).cells(Y_STRIDE)] = _array(y_tile)[:, *core]
 
         self._map(analyze, self._work_areas(strip))
         return y
 
-    def _quantize_strip(
-        self, around: list[NDArray[np.float32] | None], strip: Box, header: Header, symbols: Symbols
+    def _hyper_analyze_strip(
+        self, y: dict[Box, NDArray[np.float32]], strip: Box, header: Header, symbols: Symbols
     ) -> None:
-        """Write y_symbols of a strip: y in units of its step, less the predicted mean. around: y above, here, below."""
-        above, here, below = around
-        halo = SYNTHESIS_HALO // Y_STRIDE
-        parts = [None if above is None else above[:, -halo:], here, None if below is None else below[:, :halo]]
-        y = np.concatenate([part for part in parts if part is not None], axis=1)
-        origin = strip.grown(SYNTHESIS_HALO, header.padded)
+        """Write z_symbols of a strip, from y of its neighbors as well."""
+        gains = self._anchor_weights(header.level)
+
+        def hyper_analyze(box: Box) -> None:
+            region = box.grown(_Z_HALO, header.padded)
+            with _inference():
+                z = self.network.hyper_analyze(self._tensor(_gather(y, region)), gains).round_()
+                z_symbols = _array(z.clamp_(-Z_LIMIT, Z_LIMIT))
+            core = box.relative_to(region).cells(STRIDE)
+            symbols.z[:, *box.cells(STRIDE)] = z_symbols[:, *core]
+
+        self._map(hyper_analyze, self._work_areas(strip))
+
+    def _quantize_strip(self, y: dict[Box, NDArray[np.float32]], strip: Box, header: Header, symbols: Symbols) -> None:
+        """Write y_symbols of a strip: y in units of its step, less the predicted mean."""
         gains = self._anchor_weights(header.level)
 
         def quantize(box: Box) -> None:
             region = box.grown(SYNTHESIS_HALO, header.padded)
-            y_region = self._tensor(y[:, *region.relative_to(origin).cells(Y_STRIDE)])
+            y_region = self._tensor(_gather(y, region))
             z_region = symbols.z[:, *region.cells(STRIDE)]
             coded = self._tensor(self.prior.table_index(z_region, header.level) >= SKIPPED_SCALES)
 
@@ -289,7 +300,7 @@ class Codec:
             with _inference():
                 latents = self.network.predict(self._tensor(z_region), gains, code)
             core = box.relative_to(region).cells(Y_STRIDE)
-            symbols.y[:, *box.cells(Y_STRIDE)] = _array(latents.symbols)[:, *core].astype(np.int16)
+            symbols.y[:, *box.cells(Y_STRIDE)] = _array(latents.symbols)[:, *core]
 
         self._map(quantize, self._work_areas(strip))
 
@@ -341,14 +352,16 @@ class Codec:
 
         def synthesize(part: Box) -> None:
             core = part.aligned(Y_STRIDE)
+            body = core.grown(_BODY_HALO, header.padded)
             region = core.aligned(STRIDE).grown(SYNTHESIS_HALO, header.padded)
             place = region.relative_to(symbols.window)
-            rows, columns = core.relative_to(region).cells(Y_STRIDE)
+            seen = body.relative_to(region).cells(Y_STRIDE)
+            shown = core.relative_to(body).cells(Y_STRIDE)
             y_symbols = self._tensor(symbols.y[:, *place.cells(Y_STRIDE)])
             with _inference():
                 z_hat = self._tensor(symbols.z[:, *place.cells(STRIDE)])
-                y_hat = self.network.dequantize(y_symbols, z_hat, gains)
-                features = [f[:, :, rows, columns] for f in self.network.g_s.features(y_hat, gains)]
+                y_hat = self.network.dequantize(y_symbols, z_hat, gains)[:, :, *seen]
+                features = [f[:, :, *shown] for f in self.network.g_s.features(y_hat, gains)]
                 bands = zip(*(f.split(_BAND, dim=2) for f in features), strict=True)
                 for box, (latent, body) in zip(
                     core.split(core.right - core.left, _BAND * Y_STRIDE), bands, strict=True
@@ -356,10 +369,10 @@ class Codec:
                     levels = (
                         render_reduced(self.network.g_s, latent, body, factor).mul_(255).round_().clamp_(0, 255).byte()
                     )
-                    source = box.reduced(factor)
-                    shown = source.grown(0, frame)
-                    values = levels[0][:, *shown.relative_to(source).cells(1)].permute(1, 2, 0).cpu().numpy()
-                    pixels[shown.relative_to(frame).cells(1)] = values
+                    band = box.reduced(factor)
+                    visible = band.grown(0, frame)
+                    values = levels[0][:, *visible.relative_to(band).cells(1)].permute(1, 2, 0).cpu().numpy()
+                    pixels[visible.relative_to(frame).cells(1)] = values
 
         self._map(synthesize, [part.grown(0, area) for part in self._work_areas(area.aligned(STRIDE))])
         return pixels
@@ -407,6 +420,13 @@ def _sections(picture: Picture, header: Header) -> dict[SectionKind, bytes]:
     if picture.alpha is not None:
         sections[SectionKind.ALPHA] = encode_alpha(picture.alpha, header)
     return sections
+
+
+def _gather(y: dict[Box, NDArray[np.float32]], region: Box) -> NDArray[np.float32]:
+    """y of a region, from the strips that it lies in."""
+    shared = ((strip, strip.intersection(region)) for strip in y)
+    parts = [y[strip][:, *part.relative_to(strip).cells(Y_STRIDE)] for strip, part in shared if part is not None]
+    return np.concatenate(parts, axis=1)
 
 
 def _area(region: tuple[int, int, int, int] | None, header: Header) -> Box:

@@ -16,7 +16,7 @@ _MS_SSIM_WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])  # Wang et
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # Wang et al. 2004, section III
 _WINDOW = np.exp(-((np.arange(11) - 5.0) ** 2) / (2 * 1.5**2))
 _WINDOW /= _WINDOW.sum()
-_BAND = 256  # rows at once, so that memory stays small
+_BAND = 64  # rows at once, so that memory stays small
 
 
 def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
@@ -36,13 +36,14 @@ def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     _check_pair(a, b)
     if min(a.shape[:2]) <= MS_SSIM_MIN_SIDE:
         raise InputError(f"ms_ssim needs sides above {MS_SSIM_MIN_SIDE} pixels, got {a.shape[1]}x{a.shape[0]}")
-    x, y = (np.atleast_3d(image).astype(np.float64) for image in (a, b))
+    x: NDArray[np.generic]
+    y: NDArray[np.generic]
+    x, y = np.atleast_3d(a), np.atleast_3d(b)
     result = np.ones(x.shape[2])
     last = len(_MS_SSIM_WEIGHTS) - 1
     for scale, weight in enumerate(_MS_SSIM_WEIGHTS):
-        luminance, contrast = _ssim_terms(x, y)
-        term = luminance * contrast if scale == last else contrast
-        result *= np.maximum(term.mean((0, 1)), 0) ** weight
+        similarity, contrast = _mean_terms(x, y)
+        result *= np.maximum(similarity if scale == last else contrast, 0) ** weight
         x, y = _halve(x), _halve(y)
     return float(result.mean())
 
@@ -86,6 +87,18 @@ def _check_pair(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> None:
         raise InputError(f"pictures must be uint8, got {a.dtype} and {b.dtype}")
 
 
+def _mean_terms(x: NDArray[np.generic], y: NDArray[np.generic]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means over the picture, per channel, of luminance times contrast and of contrast; band by band."""
+    inside = len(x) - len(_WINDOW) + 1  # rows where the window fits
+    sums = np.zeros((2, x.shape[2]))
+    for top in range(0, inside, _BAND):
+        rows = slice(top, min(top + _BAND, inside) + len(_WINDOW) - 1)
+        luminance, contrast = _ssim_terms(x[rows].astype(np.float64), y[rows].astype(np.float64))
+        sums += (luminance * contrast).sum((0, 1)), contrast.sum((0, 1))
+    means = sums / (inside * (x.shape[1] - len(_WINDOW) + 1))
+    return means[0], means[1]
+
+
 def _ssim_terms(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     def blur(image: NDArray[np.float64]) -> NDArray[np.float64]:
         for axis in (0, 1):
@@ -99,7 +112,7 @@ def _ssim_terms(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray
     return luminance, (2 * covariance + _C2) / (variances + _C2)
 
 
-def _halve(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _halve(x: NDArray[np.generic]) -> NDArray[np.float64]:
     """Mean of 2x2 blocks; an odd side is padded with zeros, as the published PyTorch implementations do."""
     padded = np.pad(x, ((x.shape[0] % 2, 0), (x.shape[1] % 2, 0), (0, 0)))
     H, W, C = padded.shape

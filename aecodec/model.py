@@ -24,9 +24,8 @@ LMBDA_MIN, LMBDA_MAX = 0.00015, 0.2  # of the first and the last anchor
 MIDDLE_LMBDA = math.sqrt(LMBDA_MIN * LMBDA_MAX)
 SCALE_MIN, SCALE_MAX = 0.11, 256.0  # ends of the table of scales
 LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALES - 1)  # between neighbors of that table
-# How far one output can see, in pixels, rounded up to STRIDE (derived in docs/architecture.md): halos of tiles.
-ANALYSIS_HALO = 192  # pixels around a tile of y and z
-SYNTHESIS_HALO = 128  # latents around a tile of pixels
+# How far one output can see, in pixels, rounded up to STRIDE (derived in docs/architecture.md).
+SYNTHESIS_HALO = 128  # latents around an area of pixels
 
 
 @dataclass(frozen=True)
@@ -257,13 +256,12 @@ class Synthesis(nn.Module):
 
     def render(self, latent: Tensor, body: Tensor) -> Tensor:
         """Features at 1/16 to pixels; every 16x16 block of pixels depends on its own position alone."""
-        return F.pixel_shuffle(self.leave(self.hidden(latent, body)), 4) + 0.5
+        x, condition = (F.pixel_shuffle(features, 4) for features in (self.latent(latent), self.condition(body)))
+        return F.pixel_shuffle(self.leave(self.hidden(x, condition)), 4) + 0.5
 
-    def hidden(self, latent: Tensor, body: Tensor) -> Tensor:
-        """All of the renderer but its last layer, [B, render, H/4, W/4]."""
-        x = F.pixel_shuffle(self.latent(latent), 4)
-        condition = F.silu(F.pixel_shuffle(self.condition(body), 4))
-        shift, scale, gate = self.modulate(condition).chunk(3, dim=1)
+    def hidden(self, x: Tensor, condition: Tensor) -> Tensor:
+        """The layers of the renderer between its shuffles, each [B, render, h, w]."""
+        shift, scale, gate = self.modulate(F.silu(condition)).chunk(3, dim=1)
         return x + gate * self.reduce(act(self.expand(x * (1 + scale) + shift)))
 
 

@@ -21,7 +21,12 @@ COMPRESSAI = {  # their speed does not depend on what the weights are
 PATIENCE = 30.0  # seconds, after which no further warm run begins
 # Of Codec's own steps, those whose time is told apart (docs/architecture.md describes them).
 STAGES = {
-    "encode": {"_analyze": "analysis", "_quantize": "quantization", "_encode_tile": "entropy coding"},
+    "encode": {
+        "_analyze_strip": "analysis",
+        "_hyper_analyze_strip": "hyper analysis",
+        "_quantize_strip": "quantization",
+        "_pack": "entropy coding",
+    },
     "decode": {"_parse": "entropy coding", "_synthesize": "synthesis"},
 }
 

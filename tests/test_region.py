@@ -53,8 +53,9 @@ def test_scale_is_the_mean_of_the_picture(codec: Codec, coffee: Image.Image, fac
     reduced = np.asarray(codec.decode(data, scale=1 / factor))
     assert reduced.shape == (-(-193 // factor), -(-303 // factor), 3)
     inside = slice(0, 193 // factor), slice(0, 303 // factor)  # behind the edge only the decoder knows the pixels
-    assert np.abs(reduced - expected)[inside].mean() < 0.5
-    assert np.quantile(np.abs(reduced - expected)[inside], 0.99) <= 1  # means of clipped pixels may differ by more
+    difference = np.abs(reduced - expected)[inside]
+    assert difference.mean() < (0.5 if factor < 8 else 1)  # 0.25 is what rounding alone makes
+    assert np.quantile(difference, 0.99) <= (1 if factor < 8 else 4)  # means of clipped pixels may differ by more
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])
