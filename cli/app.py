@@ -210,7 +210,7 @@ def encode(
     aecodec encode --max-bytes 50000 photo.png photo.aec
     aecodec encode photos/ archive/ --recursive -j 4 --report report.csv
     """
-    options = {"quality": quality, "bpp": bpp, "max_bytes": max_bytes, "psnr": psnr, "ms_ssim": ssim}
+    options: dict[str, Any] = {"quality": quality, "bpp": bpp, "max_bytes": max_bytes, "psnr": psnr, "ms_ssim": ssim}
     if source.is_dir():
         jobs = jobs or (1 if device == "cuda" else os.cpu_count() or 1)
         encoding = batch.Encoding(
