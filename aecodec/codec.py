@@ -70,7 +70,7 @@ class Codec:
         *,
         entropy_coder: str = "native",
         threads: int | None = None,
-        work_tile: int = 12,
+        work_tile: int = 8,
     ) -> None:
         """work_tile: side of what the networks see at once, without halo, in units of 64 pixels."""
         if threads is not None and threads < 1:
@@ -175,8 +175,7 @@ class Codec:
         area, factor = _area(region, header), _factor(scale)
         needed = area.aligned(STRIDE).grown(SYNTHESIS_HALO, header.padded)
         container = unpack(data, max_pixels=max_pixels, area=needed)
-        symbols = self._parse(container, needed)
-        pixels = self._synthesize(symbols, header, area, factor)
+        pixels = self._synthesize(self._parse(container, needed), header, area, factor)
         metadata = Metadata.from_sections(container.sections)
         alpha = decode_alpha(container.sections[SectionKind.ALPHA], header, area, factor) if header.alpha else None
         return from_picture(Picture(pixels, header.gray, metadata, alpha))
