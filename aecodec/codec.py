@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -84,6 +85,7 @@ class Codec:
         self.threads = threads
         self.device = device
         self.work_tile = work_tile
+        self._pool: tuple[int, ThreadPoolExecutor | None] = (0, None)
         parameters = {name: torch.from_numpy(array).float() for name, array in model.network.items()}
         try:
             self.network = Autoencoder(ModelConfig.from_dict(model.config))
@@ -385,10 +387,17 @@ class Codec:
             if not parallel:
                 torch.set_num_threads(threads)
                 return [work(box) for box in boxes]
-            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                return list(pool.map(work, boxes))
+            return list(self._workers(threads).map(work, boxes))
         finally:
             torch.set_num_threads(before)
+
+    def _workers(self, threads: int) -> ThreadPoolExecutor:
+        """The threads of this process. They are kept, since new ones take memory anew; a forked process has its own."""
+        pid, pool = self._pool
+        if pool is None or pid != os.getpid():
+            pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+            self._pool = os.getpid(), pool
+        return pool
 
     def _work_areas(self, area: Box) -> list[Box]:
         """Parts of an area that the networks see one by one: independent of the tiles that the file is coded in."""

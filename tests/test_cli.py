@@ -319,7 +319,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], int, str]]:
     return {
         "missing source": (["encode", folder / "none.png", out], 1, "No such file or directory"),
         "missing file": (["decode", folder / "none.aec", png], 1, "none.aec: No such file or directory"),
-        "source is a folder": (["encode", folder / "folder", out], 1, "Is a directory"),
+        "source is a folder without images": (["encode", folder / "folder", out], 1, "holds no files to work on"),
         "file is a folder": (["decode", folder / "folder", png], 1, "Is a directory"),
         "target is a folder": (["encode", DATA / "coffee.png", folder / "folder"], 1, "not a regular file"),
         "target is a device": (["encode", DATA / "coffee.png", "/dev/null"], 1, "not a regular file"),
@@ -416,7 +416,7 @@ def test_interrupt_leaves_no_file(tmp_path: Path, photo: Path) -> None:
         assert process.stderr is not None
         process.stderr.readline()  # the picture is read, the model is being loaded
         process.send_signal(signal.SIGINT)
-        process.wait(10)
+        process.wait(60)
     assert process.returncode != 0
     assert not target.exists()
 
