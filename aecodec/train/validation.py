@@ -87,7 +87,7 @@ class Validation:
         rd.plot(self.jpeg[:, 0], self.jpeg[:, 1], "o-", label="JPEG (Pillow, 4:2:0)")
         rd.plot(curve[:, 0], curve[:, 2], "o-", label="aecodec (estimated bits)")
         rd.set(xlabel="bits per pixel", ylabel="PSNR, dB", title=title, xlim=(0, 2))
-        rd.legend()
+        rd.legend(loc="lower right")
         progress.plot(list(history), list(history.values()), "o-", color="C1")
         progress.set(xlabel="hours of training", ylabel="BD-rate against JPEG, %", title="validation pictures")
         for axes in (rd, progress):
