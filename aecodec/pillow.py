@@ -14,7 +14,6 @@ from PIL import Image, ImageFile
 
 from aecodec.container import MAGIC, read_front, read_header
 from aecodec.errors import FormatError, TruncatedError
-from aecodec.image import Metadata, to_picture
 
 FORMAT = "AECODEC"
 _DEFAULT_QUALITY = 60.0
@@ -27,6 +26,8 @@ class AecImageFile(ImageFile.ImageFile):
     format_description = "aecodec learned image compression"
 
     def _open(self) -> None:
+        from aecodec.image import Metadata
+
         assert self.fp is not None
         try:
             header, sections = read_front(self.fp.read())
@@ -63,6 +64,7 @@ def _decode(data: bytes) -> Image.Image:
 def _save(image: Image.Image, file: IO[bytes], _filename: str | bytes) -> None:
     """quality=60 is 1..100; icc_profile, exif, xmp and dpi replace those of the image, None drops them."""
     from aecodec.codec import default_codec
+    from aecodec.image import Metadata, to_picture
 
     options: dict[str, Any] = image.encoderinfo
     picture = to_picture(image)

@@ -155,7 +155,7 @@ def readme(project: Path) -> None:
 @click.option(
     "--images", type=FOLDER, help="Pictures to look at, the first 3; default is the demonstration photograph."
 )
-@click.option("-q", "--quality", default=30.0, show_default=True, help="Of these pictures, 1..100.")
+@click.option("-q", "--quality", default=50.0, show_default=True, help="Of these pictures, 1..100.")
 @click.option("--anchor", default="jpeg", show_default=True)
 def report(results: tuple[Path, ...], target: Path, images: Path | None, quality: float, anchor: str) -> None:
     """One self-contained HTML page: curves, BD-rates, speed, and pictures at equal bytes."""
@@ -243,7 +243,7 @@ def training(steps: int, device: str, **settings: Any) -> None:
 @main.command()
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.option("--out", default=Path("demo"), type=NEW, show_default=True)
-@click.option("-q", "--quality", default=40.0, show_default=True)
+@click.option("-q", "--quality", default=50.0, show_default=True)
 def demo(source: Path, out: Path, quality: float) -> None:
     """A photograph through aecodec and through JPEG of the same size."""
     from bench.demo import run

@@ -18,7 +18,6 @@ from PIL import Image
 import aecodec
 from aecodec import CodecError, InputError
 from aecodec.cli.files import read_picture, replace_file
-from aecodec.image import shown_pixels, to_picture
 
 
 class Job(NamedTuple):
@@ -107,6 +106,7 @@ def encode_file(encoding: Encoding, job: Job) -> Outcome:
         psnr = None
         if encoding.measure:
             from aecodec import metrics
+            from aecodec.image import shown_pixels, to_picture
 
             decoded = to_picture(codec.decode(data, max_pixels=encoding.max_pixels))
             psnr = round(metrics.psnr(shown_pixels(picture), shown_pixels(decoded)), 3)

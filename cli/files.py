@@ -12,16 +12,19 @@ from contextlib import contextmanager, suppress
 from io import BytesIO
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 import aecodec
 from aecodec import InputError, PictureWarning
 from aecodec.container import MAGIC, MAX_PIXELS, Data
-from aecodec.image import Picture, flatten, shown_pixels, to_picture
+
+if TYPE_CHECKING:  # info and --help are quick without numpy
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from aecodec.image import Picture
 
 _PLUGINS = {".heic": "pillow_heif", ".heif": "pillow_heif", ".jxl": "pillow_jxl"}
 _EXIF_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "HEIF", "JXL")
@@ -32,6 +35,8 @@ _XMP_TAG = ExifTags.Base.XMLPacket  # in TIFF
 
 def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS, strip: bool = False) -> Picture:
     """The picture of an image file. Raises InputError where it cannot be read, or is larger than max_pixels."""
+    from aecodec.image import to_picture
+
     pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # to_picture checks the size before it loads
     try:
         with _open(path) as image:
@@ -69,6 +74,10 @@ def open_data(path: Path) -> Iterator[Data]:
 
 def read_shown(path: Path, device: str, weights: Path | None, max_pixels: int) -> NDArray[np.uint8]:
     """What a viewer shows of an image or .aec file, [H, W, 3]: turned as EXIF says, transparency on white."""
+    import numpy as np
+
+    from aecodec.image import flatten, shown_pixels
+
     with path.open("rb") as file:
         packed = file.read(len(MAGIC)) == MAGIC
     if not packed:
@@ -99,6 +108,8 @@ def image_file(image: Image.Image, name: str) -> bytes:
     Where the format has no place for EXIF, pixels are turned as its orientation says; where it has none for
     transparency, they are put on white, which a PictureWarning tells.
     """
+    from aecodec.image import flatten
+
     try:
         options = _save_options(image, name)
         if "exif" in options and name not in _EXIF_FORMATS:

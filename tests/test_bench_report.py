@@ -24,7 +24,7 @@ from bench.results import Run, Speed, Throughput
 KODAK = ROOT / "bench" / "results" / "kodak.jsonl"
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 NAME = "cup & <b>saucer.png"
-QUALITY = 30
+QUALITY = 60
 
 
 class Report(NamedTuple):
