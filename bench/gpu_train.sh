@@ -25,7 +25,7 @@ mkdir -p "$out" "$run"
 
 site=${SITE:-/tmp/aecodec-site}
 export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
-if ! python3 -c 'import aecodec._native' 2>/dev/null; then
+if ! python3 -P -c 'import aecodec._native' 2>/dev/null; then
     install=(python3 -m pip install --quiet --no-index --no-deps --no-compile --upgrade --target "$site")
     "${install[@]}" .whl/*.whl
     "${install[@]}" --no-build-isolation .

@@ -161,7 +161,7 @@ def main() -> None:
 
 
 def _share_freed_memory() -> None:
-    """Let threads share one heap: glibc gives each its own, whose freed memory the others cannot use (40 MB of 12 MP)."""
+    """Let threads share one heap: glibc gives each its own, whose freed memory others cannot use (40 MB of 12 MP)."""
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(-8, 1)  # M_ARENA_MAX
 

@@ -69,8 +69,9 @@ def test_borders_of_areas_and_tiles_cannot_be_seen(codec: Codec) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(("width", "height", "limit_mb"), [(4000, 3000, 600), (12_000, 8400, 1500)])
 def test_memory_of_large_pictures_is_bounded(
-    tmp_path: Path, coffee: Image.Image, width: int, height: int, limit_mb: int
+    tmp_path: Path, coffee: Image.Image, monkeypatch: pytest.MonkeyPatch, width: int, height: int, limit_mb: int
 ) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     picture, packed, restored = (tmp_path / name for name in ("a.jpg", "a.aec", "b.jpg"))
     coffee.resize((width, height)).save(picture)
     code = (
