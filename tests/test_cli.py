@@ -416,7 +416,7 @@ def test_interrupt_leaves_no_file(tmp_path: Path, photo: Path) -> None:
         assert process.stderr is not None
         process.stderr.readline()  # the picture is read, the model is being loaded
         process.send_signal(signal.SIGINT)
-        process.wait(60)
+        process.wait(10)
     assert process.returncode != 0
     assert not target.exists()
 
