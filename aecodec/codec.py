@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
-from aecodec import entropy, weights
+from aecodec import weights
 from aecodec.alpha import decode_alpha, encode_alpha
 from aecodec.container import (
     MAX_PIXELS,
@@ -33,36 +27,21 @@ from aecodec.container import (
     read_header,
     unpack,
 )
-from aecodec.errors import FormatError, InputError
-from aecodec.image import Metadata, Picture, Pixels, crop_padded, from_picture, shown_pixels, to_picture
-from aecodec.model import SYNTHESIS_HALO, Y_STRIDE, Autoencoder, ModelConfig, anchor_weights, complexity
-from aecodec.preview import render_reduced
-from aecodec.prior import ANCHORS, SCALES, SKIPPED_SCALES, Z_LIMIT, anchor_position, quality_level
+from aecodec.errors import InputError
+from aecodec.image import Metadata, Picture, from_picture, shown_pixels, to_picture
+from aecodec.model import SYNTHESIS_HALO, Autoencoder, ModelConfig, complexity
+from aecodec.prior import ANCHORS, SCALES, quality_level
+from aecodec.symbols import Symbols, TileCoder
 from aecodec.target import Search, Target, pick_target
+from aecodec.transform import Transform
+from aecodec.workers import Workers
 
 DEFAULT_QUALITY = 60.0
-_BAND = 8  # rows of features at 1/16 that are rendered at once: small enough for the cache, large enough for threads
-_Z_HALO = 128  # pixels around a cell of z whose y it depends on
-_BODY_HALO = 32  # pixels around a cell of y that g_s looks at; y_hat itself depends on more
 _SCALES = {1: 1, 1 / 2: 2, 1 / 4: 4, 1 / 8: 8}  # scale: pixels per pixel in each direction
-
-T = TypeVar("T")
-
-
-class Symbols(NamedTuple):
-    """The coded integers of a window of the padded picture."""
-
-    z: NDArray[np.int8]  # [N, h/64, w/64]
-    y: NDArray[np.int16]  # [M, h/16, w/16]
-    window: Box
 
 
 class Codec:
-    """One model on one device. Reusable and safe to share between threads: nothing changes after construction.
-
-    Networks see a picture area by area, each with a halo as wide as they can look, so that memory stays bounded and the
-    result equals that of the whole picture.
-    """
+    """One model on one device. Reusable and safe to share between threads: nothing changes after construction."""
 
     def __init__(
         self,
@@ -74,29 +53,20 @@ class Codec:
         work_tile: int = 8,
     ) -> None:
         """work_tile: side of what the networks see at once, without halo, in units of 64 pixels."""
-        if threads is not None and threads < 1:
-            raise InputError(f"threads must be at least 1, got {threads}")
-        if entropy_coder not in ("native", "compressai"):
-            raise InputError(f"entropy_coder must be native or compressai, got {entropy_coder}")
-        self.weights = model
-        self.prior = model.prior
-        self.tables = model.tables
-        self.entropy_coder = entropy_coder
-        self.threads = threads
-        self.device = device
-        self.work_tile = work_tile
-        self._pool: tuple[int, ThreadPoolExecutor | None] = (0, None)
+        if len(model.tables.lengths) != ANCHORS * model.prior.N + SCALES:
+            raise InputError(f"weights hold {len(model.tables.lengths)} tables, not {ANCHORS * model.prior.N + SCALES}")
         parameters = {name: torch.from_numpy(array).float() for name, array in model.network.items()}
         try:
-            self.network = Autoencoder(ModelConfig.from_dict(model.config))
-            self.network.load_state_dict(parameters)
+            network = Autoencoder(ModelConfig.from_dict(model.config))
+            network.load_state_dict(parameters)
         except (RuntimeError, TypeError) as error:
             raise InputError(f"weights do not fit their configuration: {str(error).splitlines()[0]}") from error
-        if len(model.tables.lengths) != ANCHORS * self.prior.N + SCALES:
-            raise InputError(f"weights hold {len(model.tables.lengths)} tables, not {ANCHORS * self.prior.N + SCALES}")
-        fine, coarse = self.network.config.analysis_depths
-        self.y_halo = -(-(8 * fine + 16 * coarse) // STRIDE) * STRIDE  # pixels that y can see around its own
-        self.network.to(device).eval().requires_grad_(requires_grad=False)
+        network.fold()
+        network.to(device).eval().requires_grad_(requires_grad=False)
+        self.weights = model
+        self.workers = Workers(threads, device)
+        self.tile_coder = TileCoder(model.prior, model.tables, entropy_coder)
+        self.transform = Transform(network, model.prior, self.workers, work_tile)
 
     @classmethod
     def load(
@@ -156,7 +126,7 @@ class Codec:
         sections = _sections(picture, header)
         if target is not None:
             return self._encode_to(target, picture, header, sections)
-        return self._pack(self._analyze(picture.pixels, header), header, sections)
+        return self._pack(self.transform.analyze(picture.pixels, header), header, sections)
 
     def decode(
         self,
@@ -177,14 +147,14 @@ class Codec:
         area, factor = _area(region, header), _factor(scale)
         needed = area.aligned(STRIDE).grown(SYNTHESIS_HALO, header.padded)
         container = unpack(data, max_pixels=max_pixels, area=needed)
-        pixels = self._synthesize(self._parse(container, needed), header, area, factor)
+        pixels = self.transform.synthesize(self._parse(container, needed), header, area, factor)
         metadata = Metadata.from_sections(container.sections)
         alpha = decode_alpha(container.sections[SectionKind.ALPHA], header, area, factor) if header.alpha else None
         return from_picture(Picture(pixels, header.gray, metadata, alpha))
 
     def complexity(self) -> dict[str, float]:
         """kMAC per pixel of each stage, and of the receiver: all stages that decoding runs."""
-        return complexity(self.network.config)
+        return complexity(self.transform.network.config)
 
     def decode_symbols(self, data: Data) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
         """The coded integers of a file: z_symbols [N, H/64, W/64] and y_symbols [M, H/16, W/16]. No network runs."""
@@ -217,13 +187,13 @@ class Codec:
         def measure(level: int) -> float:
             nonlocal best
             at = dataclasses.replace(header, level=level)
-            symbols = self._analyze(picture.pixels, at)
+            symbols = self.transform.analyze(picture.pixels, at)
             if original is None:
                 data = self._pack(symbols, at, sections)
                 value = math.log(len(data))
                 best = data if value <= search.high else best
             else:
-                decoded = picture._replace(pixels=self._synthesize(symbols, at, at.bounds))
+                decoded = picture._replace(pixels=self.transform.synthesize(symbols, at, at.bounds))
                 value = target.quality(original, shown_pixels(decoded))
                 best = self._pack(symbols, at, sections) if value >= search.low else best
             return value
@@ -232,194 +202,19 @@ class Codec:
         return best
 
     def _pack(self, symbols: Symbols, header: Header, sections: dict[SectionKind, bytes]) -> bytes:
-        return pack(header, sections, self._map(lambda box: self._encode_tile(symbols, box, header), header.tiles()))
-
-    def _analyze(self, pixels: Pixels, header: Header) -> Symbols:
-        """The coded integers of a picture [H, W, 3].
-
-        It goes through in strips, z one strip behind y and y_symbols one behind z, because each looks at what it is
-        made from a little above and below. So y stands in memory as floats for four strips, and no more.
-        """
-        symbols = self._empty_symbols(header.padded)
-        strips = header.padded.split(header.padded.right, max(self.work_tile * STRIDE, SYNTHESIS_HALO))
-        y: dict[Box, NDArray[np.float32]] = {}
-        for new, hyper, ready in zip([*strips, None, None], [None, *strips, None], [None, None, *strips], strict=True):
-            if new is not None:
-                y[new] = self._analyze_strip(pixels, new, header)
-            if hyper is not None:
-                self._hyper_analyze_strip(y, hyper, header, symbols)
-            if ready is not None:
-                self._quantize_strip(y, ready, header, symbols)
-                y = {strip: part for strip, part in y.items() if strip.bottom >= ready.bottom}
-        return symbols
-
-    def _analyze_strip(self, pixels: Pixels, strip: Box, header: Header) -> NDArray[np.float32]:
-        """y [M, h/16, W/16] of a strip."""
-        y = np.empty((self.prior.M, *strip.reduced(Y_STRIDE).shape), np.float32)
-        gains = self._anchor_weights(header.level)
-
-        def analyze(box: Box) -> None:
-            region = box.grown(self.y_halo, header.padded)
-            x = self._tensor(crop_padded(pixels, region).transpose(2, 0, 1)).div_(255)
-            with _inference():
-                y_tile = self.network.analyze(x, gains)
-            core = box.relative_to(region).cells(Y_STRIDE)
-            y[:, *box.relative_to(strip).cells(Y_STRIDE)] = _array(y_tile)[:, *core]
-
-        self._map(analyze, self._work_areas(strip))
-        return y
-
-    def _hyper_analyze_strip(
-        self, y: dict[Box, NDArray[np.float32]], strip: Box, header: Header, symbols: Symbols
-    ) -> None:
-        """Write z_symbols of a strip, from y of its neighbors as well."""
-        gains = self._anchor_weights(header.level)
-
-        def hyper_analyze(box: Box) -> None:
-            region = box.grown(_Z_HALO, header.padded)
-            with _inference():
-                z = self.network.hyper_analyze(self._tensor(_gather(y, region)), gains).round_()
-                z_symbols = _array(z.clamp_(-Z_LIMIT, Z_LIMIT))
-            core = box.relative_to(region).cells(STRIDE)
-            symbols.z[:, *box.cells(STRIDE)] = z_symbols[:, *core]
-
-        self._map(hyper_analyze, self._work_areas(strip))
-
-    def _quantize_strip(self, y: dict[Box, NDArray[np.float32]], strip: Box, header: Header, symbols: Symbols) -> None:
-        """Write y_symbols of a strip: y in units of its step, less the predicted mean."""
-        gains = self._anchor_weights(header.level)
-
-        def quantize(box: Box) -> None:
-            region = box.grown(SYNTHESIS_HALO, header.padded)
-            y_region = self._tensor(_gather(y, region))
-            z_region = symbols.z[:, *region.cells(STRIDE)]
-            coded = self._tensor(self.prior.table_index(z_region, header.level) >= SKIPPED_SCALES)
-
-            def code(mean: Tensor, step: Tensor) -> Tensor:
-                return (y_region / step - mean).round_().clamp_(-32768, 32767).mul_(coded)
-
-            with _inference():
-                latents = self.network.predict(self._tensor(z_region), gains, code)
-            core = box.relative_to(region).cells(Y_STRIDE)
-            symbols.y[:, *box.cells(Y_STRIDE)] = _array(latents.symbols)[:, *core]
-
-        self._map(quantize, self._work_areas(strip))
-
-    def _encode_tile(self, symbols: Symbols, box: Box, header: Header) -> bytes:
-        z_tile = symbols.z[:, *box.cells(STRIDE)]
-        y_index = self.prior.table_index(z_tile, header.level)
-        coded = y_index >= SKIPPED_SCALES
-        flat = np.concatenate((z_tile.ravel().astype(np.int16), symbols.y[:, *box.cells(Y_STRIDE)][coded]))
-        indexes = np.concatenate(
-            (self.prior.channel_index(z_tile[0].size, header.level), self._y_tables(y_index[coded]))
-        )
-        if self.entropy_coder == "compressai":
-            from aecodec import reference
-
-            return reference.encode_symbols(flat, indexes, self.tables)
-        return entropy.encode_symbols(flat, indexes, self.tables)
+        streams = self.workers.map(lambda box: self.tile_coder.encode(symbols, box, header.level), header.tiles())
+        return pack(header, sections, streams)
 
     def _parse(self, container: Container, area: Box) -> Symbols:
-        """The coded integers of the tiles around an area, from integers alone."""
+        """The coded integers of the tiles around an area."""
         header = container.header
         if header.model_id != self.weights.model_id:
             raise weights.missing(header.model_id, self.weights)
-        symbols = self._empty_symbols(header.tiles_around(area))
-        streams = dict(zip(header.tiles(), container.tiles, strict=True))
-
-        def parse(box: Box) -> None:
-            reader = entropy.SymbolReader(streams[box], self.tables)
-            place = box.relative_to(symbols.window)
-            z_tile = symbols.z[:, *place.cells(STRIDE)]
-            z_parsed = reader.read(self.prior.channel_index(z_tile[0].size, header.level))
-            if z_parsed.min() < -Z_LIMIT or z_parsed.max() > Z_LIMIT:
-                raise FormatError(f"z symbol is outside -{Z_LIMIT}..{Z_LIMIT}")
-            z_tile[:] = z_parsed.reshape(z_tile.shape)
-            y_index = self.prior.table_index(z_tile, header.level)
-            coded = y_index >= SKIPPED_SCALES
-            y_tile = np.zeros(y_index.shape, np.int16)
-            y_tile[coded] = reader.read(self._y_tables(y_index[coded]))
-            reader.finish()
-            symbols.y[:, *place.cells(Y_STRIDE)] = y_tile
-
-        self._map(parse, [box for box in streams if box.intersection(area) is not None])
+        symbols = Symbols.empty(self.weights.prior, header.tiles_around(area))
+        tiles = zip(header.tiles(), container.tiles, strict=True)
+        needed = [(box, stream) for box, stream in tiles if box.intersection(area) is not None]
+        self.workers.map(lambda tile: self.tile_coder.parse(tile[1], symbols, tile[0], header.level), needed)
         return symbols
-
-    def _synthesize(self, symbols: Symbols, header: Header, area: Box, factor: int = 1) -> Pixels:
-        """Pixels uint8 [h, w, 3] of an area of the picture, each the mean of factor x factor."""
-        frame = area.reduced(factor)
-        pixels = np.empty((*frame.shape, 3), np.uint8)
-        gains = self._anchor_weights(header.level)
-
-        def synthesize(part: Box) -> None:
-            core = part.aligned(Y_STRIDE)
-            body = core.grown(_BODY_HALO, header.padded)
-            region = core.aligned(STRIDE).grown(SYNTHESIS_HALO, header.padded)
-            place = region.relative_to(symbols.window)
-            seen = body.relative_to(region).cells(Y_STRIDE)
-            shown = core.relative_to(body).cells(Y_STRIDE)
-            y_symbols = self._tensor(symbols.y[:, *place.cells(Y_STRIDE)])
-            with _inference():
-                z_hat = self._tensor(symbols.z[:, *place.cells(STRIDE)])
-                y_hat = self.network.dequantize(y_symbols, z_hat, gains)[:, :, *seen]
-                features = [f[:, :, *shown] for f in self.network.g_s.features(y_hat, gains)]
-                bands = zip(*(f.split(_BAND, dim=2) for f in features), strict=True)
-                for box, (latent, body) in zip(
-                    core.split(core.right - core.left, _BAND * Y_STRIDE), bands, strict=True
-                ):
-                    levels = (
-                        render_reduced(self.network.g_s, latent, body, factor).mul_(255).round_().clamp_(0, 255).byte()
-                    )
-                    band = box.reduced(factor)
-                    visible = band.grown(0, frame)
-                    values = levels[0][:, *visible.relative_to(band).cells(1)].permute(1, 2, 0).cpu().numpy()
-                    pixels[visible.relative_to(frame).cells(1)] = values
-
-        self._map(synthesize, [part.grown(0, area) for part in self._work_areas(area.aligned(STRIDE))])
-        return pixels
-
-    def _map(self, work: Callable[[Box], T], boxes: list[Box]) -> list[T]:
-        """work(box) for every box, one thread for each where there are several of both; on a GPU one by one."""
-        before = torch.get_num_threads()
-        threads = self.threads or before
-        parallel = min(threads, len(boxes)) > 1 and self.device.type == "cpu"
-        try:
-            if not parallel:
-                torch.set_num_threads(threads)
-                return [work(box) for box in boxes]
-            return list(self._workers(threads).map(work, boxes))
-        finally:
-            torch.set_num_threads(before)
-
-    def _workers(self, threads: int) -> ThreadPoolExecutor:
-        """The threads of this process. They are kept, since new ones take memory anew; a forked process has its own."""
-        pid, pool = self._pool
-        if pool is None or pid != os.getpid():
-            pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
-            self._pool = os.getpid(), pool
-        return pool
-
-    def _work_areas(self, area: Box) -> list[Box]:
-        """Parts of an area that the networks see one by one: independent of the tiles that the file is coded in."""
-        return area.split(self.work_tile * STRIDE, self.work_tile * STRIDE)
-
-    def _empty_symbols(self, window: Box) -> Symbols:
-        z = np.empty((self.prior.N, *window.reduced(STRIDE).shape), np.int8)
-        return Symbols(z, np.empty((self.prior.M, *window.reduced(Y_STRIDE).shape), np.int16), window)
-
-    def _y_tables(self, y_index: NDArray[np.uint8]) -> NDArray[np.uint16]:
-        """Tables of y stand behind the sets of z."""
-        return y_index.astype(np.uint16) + np.uint16(ANCHORS * self.prior.N)
-
-    def _tensor(self, array: NDArray[np.generic]) -> Tensor:
-        """[C, H, W] as [1, C, H, W] in the type, on the device and in the memory order that suits the network."""
-        like = next(self.network.parameters())
-        tensor = torch.from_numpy(np.array(array))[None].to(like.device, like.dtype)  # a copy in the order it has
-        return tensor.contiguous(memory_format=torch.channels_last)
-
-    def _anchor_weights(self, level: int) -> Tensor:
-        like = next(self.network.parameters())
-        return anchor_weights(torch.tensor([anchor_position(level)], dtype=like.dtype, device=like.device))
 
 
 def _sections(picture: Picture, header: Header) -> dict[SectionKind, bytes]:
@@ -428,13 +223,6 @@ def _sections(picture: Picture, header: Header) -> dict[SectionKind, bytes]:
     if picture.alpha is not None:
         sections[SectionKind.ALPHA] = encode_alpha(picture.alpha, header)
     return sections
-
-
-def _gather(y: dict[Box, NDArray[np.float32]], region: Box) -> NDArray[np.float32]:
-    """y of a region, from the strips that it lies in."""
-    shared = ((strip, strip.intersection(region)) for strip in y)
-    parts = [y[strip][:, *part.relative_to(strip).cells(Y_STRIDE)] for strip, part in shared if part is not None]
-    return np.concatenate(parts, axis=1)
 
 
 def _area(region: tuple[int, int, int, int] | None, header: Header) -> Box:
@@ -461,18 +249,6 @@ def _middle(header: Header) -> Box | None:
     if min(left, top) < 0 or width * height * 4 > header.pixels:
         return None
     return Box(left, top, left + width, top + height)
-
-
-@contextmanager
-def _inference() -> Iterator[None]:
-    """No gradients, and full float32 on GPUs that would round operands of convolutions to TF32."""
-    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        yield
-
-
-def _array(tensor: Tensor) -> NDArray[np.generic]:
-    array: NDArray[np.generic] = tensor[0].cpu().numpy()
-    return array
 
 
 def pick_device(name: str) -> torch.device:

@@ -22,7 +22,8 @@ MAGIC = b"\xaeaec"
 FORMAT_VERSION = 1
 MAX_SIDE = 65_535  # pixels; the fields are u16
 MAX_PIXELS = 1 << 28  # default cap for encoding and decoding alike, 268 MP
-STRIDE = 64  # tiles are multiples of it, pixels
+STRIDE = 64  # pixels per position of z; tiles are multiples of it
+Y_STRIDE = 16  # pixels per position of y
 MAX_TILE = 64  # side of a tile in STRIDE: what one tile can make a decoder allocate stays bounded
 
 _HEADER = struct.Struct("<4sBBHHHIB")  # magic, version, flags, level, width, height, model_id, tile

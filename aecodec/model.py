@@ -19,11 +19,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from aecodec.prior import ANCHORS, SCALES
 
-Y_STRIDE = 16  # one y position covers 16x16 pixels, one z position STRIDE x STRIDE
 LMBDA_MIN, LMBDA_MAX = 0.00015, 0.2  # of the first and the last anchor
 MIDDLE_LMBDA = math.sqrt(LMBDA_MIN * LMBDA_MAX)
 SCALE_MIN, SCALE_MAX = 0.11, 256.0  # ends of the table of scales
 LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALES - 1)  # between neighbors of that table
+ACT_SCALE = 1.8  # what makes hardswish the activation of the published topology
+EVERYWHERE = (slice(None), slice(None))
 # How far one output can see, in pixels, rounded up to STRIDE (derived in docs/architecture.md).
 SYNTHESIS_HALO = 128  # latents around an area of pixels
 
@@ -40,6 +41,12 @@ class ModelConfig:
     body: int = 144  # width of g_s at 1/16
     body_hidden: int = 272
     render: int = 48  # width of g_s at 1/4
+
+    @property
+    def analysis_reach(self) -> int:
+        """Pixels around an area that its y depends on: a cell of its grid for each 3x3 convolution."""
+        fine, coarse = self.analysis_depths
+        return 8 * fine + 16 * coarse
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> ModelConfig:
@@ -95,7 +102,25 @@ def inward_clamp(x: Tensor, low: float, high: float) -> Tensor:
 
 
 def act(x: Tensor) -> Tensor:
-    return x * (0.3 * x + 0.5).clamp(0.0, 1.0)
+    """x * clamp(0.3 x + 0.5, 0, 1)"""
+    return F.hardswish(ACT_SCALE * x) / ACT_SCALE
+
+
+class Cut(NamedTuple):
+    """Sides of an area that lie inside the picture. A 3x3 convolution makes their outermost positions useless."""
+
+    left: bool = False
+    top: bool = False
+    right: bool = False
+    bottom: bool = False
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x without those positions."""
+        _, _, H, W = x.shape
+        return x[:, :, self.top : H - self.bottom, self.left : W - self.right]
+
+
+WHOLE = Cut()
 
 
 class Pointwise(nn.Module):
@@ -109,7 +134,25 @@ class Pointwise(nn.Module):
         self.bias = nn.Parameter(torch.zeros(C_out))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight[:, :, None, None], self.bias, groups=self.groups)
+        rows = x.permute(0, 2, 3, 1).contiguous()  # as it lies in memory, where channels are last: a matrix product
+        if self.groups == 1:
+            return F.linear(rows, self.weight, self.bias).permute(0, 3, 1, 2)
+        parts = rows.reshape(-1, self.groups, self.weight.shape[1]).transpose(0, 1)
+        weight = self.weight.view(self.groups, -1, self.weight.shape[1]).transpose(1, 2)
+        mixed = torch.baddbmm(self.bias.view(self.groups, 1, -1), parts, weight)
+        return mixed.transpose(0, 1).reshape(*rows.shape[:3], -1).permute(0, 3, 1, 2)
+
+
+class Down(Pointwise):
+    """pixel_unshuffle and a 1x1 convolution in one."""
+
+    def __init__(self, C_in: int, C_out: int, factor: int) -> None:
+        super().__init__(factor**2 * C_in, C_out)
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = self.weight.view(len(self.weight), -1, self.factor, self.factor)
+        return F.conv2d(x, kernel, self.bias, stride=self.factor)
 
 
 class DepthConvBlock(nn.Module):
@@ -123,10 +166,16 @@ class DepthConvBlock(nn.Module):
         self.leave = Pointwise(C, C, groups)
         self.expand = Pointwise(C, hidden, groups)
         self.reduce = Pointwise(hidden, C, groups)
+        self.act: Callable[[Tensor], Tensor] = act
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.leave(act(self.spatial(self.enter(x))))
-        return x + self.reduce(act(self.expand(x)))
+    def forward(self, x: Tensor, cut: Cut = WHOLE) -> Tensor:
+        x = self.leave(self.act(cut(self.spatial(self.enter(x))))).add_(cut(x))
+        return self.reduce(self.act(self.expand(x))).add_(x)
+
+    def fold(self) -> None:
+        _fold(self.spatial, self.leave)
+        _fold(self.expand, self.reduce)
+        self.act = F.hardswish
 
 
 class Gain(nn.Module):
@@ -163,17 +212,21 @@ class Analysis(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         fine, coarse = config.analysis_widths
-        self.enter = Pointwise(3 * 64, fine)
-        self.fine = nn.Sequential(*(DepthConvBlock(fine) for _ in range(config.analysis_depths[0])))
+        self.enter = Down(3, fine, 8)
+        self.fine = nn.ModuleList(DepthConvBlock(fine) for _ in range(config.analysis_depths[0]))
         self.fine_gain = Gain(fine)
-        self.down = Pointwise(4 * fine, coarse)
-        self.coarse = nn.Sequential(*(DepthConvBlock(coarse) for _ in range(config.analysis_depths[1])))
+        self.down = Down(fine, coarse, 2)
+        self.coarse = nn.ModuleList(DepthConvBlock(coarse) for _ in range(config.analysis_depths[1]))
         self.leave = Pointwise(coarse, config.M)
         self.y_gain = Gain(config.M, _log_y_gain())
 
-    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        x = self.fine(self.enter(F.pixel_unshuffle(x - 0.5, 8)))
-        x = self.coarse(self.down(F.pixel_unshuffle(self.fine_gain(x, weights), 2)))
+    def forward(self, x: Tensor, weights: Tensor, cut: Cut = WHOLE) -> Tensor:
+        x = self.enter(x - 0.5)
+        for block in self.fine:
+            x = block(x, cut)
+        x = self.down(self.fine_gain(x, weights))
+        for block in self.coarse:
+            x = block(x, cut)
         with torch.autocast(x.device.type, enabled=False):  # y spans many steps: bfloat16 would round it
             return self.y_gain(self.leave(x.float()), weights)
 
@@ -187,12 +240,12 @@ class HyperAnalysis(nn.Module):
         self.enter = Pointwise(config.M, N)
         self.blocks = nn.ModuleList(DepthConvBlock(N) for _ in range(3))
         self.gains = nn.ModuleList(Gain(N) for _ in range(3))
-        self.downs = nn.ModuleList(Pointwise(4 * N, N) for _ in range(2))
+        self.downs = nn.ModuleList(Down(N, N, 2) for _ in range(2))
 
     def forward(self, y: Tensor, weights: Tensor) -> Tensor:
         z = self.gains[0](self.blocks[0](self.enter(y)), weights)
         for down, block, gain in zip(self.downs, self.blocks[1:], self.gains[1:], strict=True):
-            z = gain(block(down(F.pixel_unshuffle(z, 2))), weights)
+            z = gain(block(down(z)), weights)
         return z
 
 
@@ -242,6 +295,11 @@ class Synthesis(nn.Module):
         self.expand = Pointwise(C, C)
         self.reduce = Pointwise(C, C)
         self.leave = Pointwise(C, 3 * 16)
+        self.act: Callable[[Tensor], Tensor] = act
+
+    def fold(self) -> None:
+        _fold(self.expand, self.reduce)
+        self.act = F.hardswish
 
     def forward(self, y_hat: Tensor, weights: Tensor) -> Tensor:
         return self.render(*self.features(y_hat, weights))
@@ -262,7 +320,8 @@ class Synthesis(nn.Module):
     def hidden(self, x: Tensor, condition: Tensor) -> Tensor:
         """The layers of the renderer between its shuffles, each [B, render, h, w]."""
         shift, scale, gate = self.modulate(F.silu(condition)).chunk(3, dim=1)
-        return x + gate * self.reduce(act(self.expand(x * (1 + scale) + shift)))
+        mixed = self.reduce(self.act(self.expand(torch.addcmul(x + shift, x, scale))))
+        return torch.addcmul(x, gate, mixed)
 
 
 class Autoencoder(nn.Module):
@@ -278,36 +337,56 @@ class Autoencoder(nn.Module):
         self.mean1 = MeanPredictor(2 * config.M, config.context, config.M)
         self.g_s = Synthesis(config)
 
-    def analyze(self, x: Tensor, weights: Tensor) -> Tensor:
-        y: Tensor = self.g_a(x, weights)
+    def fold(self) -> None:
+        """Move the constants of act into the weights around it: the same function, cheaper, no longer for training."""
+        for module in self.modules():
+            if isinstance(module, DepthConvBlock | Synthesis):
+                module.fold()
+
+    def analyze(self, x: Tensor, weights: Tensor, cut: Cut = WHOLE) -> Tensor:
+        """y of a picture, or of an area: where `cut` says that it lies inside, y ends analysis_reach pixels earlier."""
+        y: Tensor = self.g_a(x, weights, cut)
         return y
 
     def hyper_analyze(self, y: Tensor, weights: Tensor) -> Tensor:
         z: Tensor = self.h_a(y, weights)
         return z
 
-    def predict(self, z_hat: Tensor, weights: Tensor, code: Callable[[Tensor, Tensor], Tensor]) -> Latents:
+    def predict(
+        self,
+        z_hat: Tensor,
+        weights: Tensor,
+        code: Callable[[Tensor, Tensor], Tensor],
+        window: tuple[slice, slice] = EVERYWHERE,
+    ) -> Latents:
         """Means and steps of y in two checkerboard steps.
 
         code(mean, step) returns the symbols given a mean: the encoder rounds y / step - mean, the decoder returns
-        what it parsed. The first step fixes one half of the positions, the second sees them.
+        what it parsed. The first step fixes one half of the positions, the second sees them. `window` is the part of
+        y that is wanted, from an even row and column.
         """
-        features = self.h_s(z_hat, weights)
+        features = self.h_s(z_hat, weights)[:, :, *window]
         step, mean0 = self.mean0(features).chunk(2, dim=1)
         step = inward_clamp(1 + step, 0.5, 64.0)
         first = _checkerboard(mean0)
-        y_hat0 = first * (code(mean0, step) + mean0) * step
+        y_hat0 = (code(mean0, step) + mean0) * step * first
         mean1 = self.mean1(torch.cat((y_hat0, features), dim=1))
-        mean = torch.lerp(mean1, mean0, first)
+        mean = torch.where(first, mean0, mean1)
         return Latents(code(mean, step), mean, step)
 
-    def dequantize(self, y_symbols: Tensor, z_hat: Tensor, weights: Tensor) -> Tensor:
-        """y_hat of parsed symbols."""
+    def dequantize(
+        self,
+        y_symbols: Tensor,
+        z_hat: Tensor,
+        weights: Tensor,
+        window: tuple[slice, slice] = EVERYWHERE,
+    ) -> Tensor:
+        """y_hat of the parsed symbols of a window."""
 
         def parsed(_mean: Tensor, _step: Tensor) -> Tensor:
             return y_symbols
 
-        return self.predict(z_hat, weights, parsed).y_hat
+        return self.predict(z_hat, weights, parsed, window).y_hat
 
     def synthesize(self, y_hat: Tensor, weights: Tensor) -> Tensor:
         x_hat: Tensor = self.g_s(y_hat, weights)
@@ -337,11 +416,20 @@ def complexity(config: ModelConfig) -> dict[str, float]:
 
 
 def _checkerboard(y: Tensor) -> Tensor:
-    """1 where the first step codes: even positions of the first half of the channels, odd ones of the second."""
+    """Where the first step codes: even positions of the first half of the channels, odd ones of the second."""
     _, M, H, W = y.shape
     parity = (torch.arange(H, device=y.device)[:, None] + torch.arange(W, device=y.device)) % 2
     second_half = torch.arange(M, device=y.device)[:, None, None] >= M // 2
-    return (parity == second_half).to(y.dtype)[None].expand_as(y)
+    return (parity == second_half)[None]
+
+
+def _fold(before: Pointwise | nn.Conv2d, after: Pointwise) -> None:
+    """Between two layers, act(x) = hardswish(1.8 x) / 1.8."""
+    with torch.no_grad():
+        before.weight.mul_(ACT_SCALE)
+        assert before.bias is not None
+        before.bias.mul_(ACT_SCALE)
+        after.weight.div_(ACT_SCALE)
 
 
 def _log_y_gain() -> Tensor:

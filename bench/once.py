@@ -19,15 +19,15 @@ COMPRESSAI = {  # their speed does not depend on what the weights are
     f"{name} (random weights)": name for name in ("bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean")
 }
 PATIENCE = 30.0  # seconds, after which no further warm run begins
-# Of Codec's own steps, those whose time is told apart (docs/architecture.md describes them).
+# Of the steps of Codec and its Transform, those whose time is told apart (docs/architecture.md describes them).
 STAGES = {
     "encode": {
-        "_analyze_strip": "analysis",
-        "_hyper_analyze_strip": "hyper analysis",
-        "_quantize_strip": "quantization",
+        "analyze_strip": "analysis",
+        "hyper_analyze_strip": "hyper analysis",
+        "quantize_strip": "quantization",
         "_pack": "entropy coding",
     },
-    "decode": {"_parse": "entropy coding", "_synthesize": "synthesis"},
+    "decode": {"_parse": "entropy coding", "synthesize": "synthesis"},
 }
 
 
@@ -91,7 +91,8 @@ def _coder(
 
         codec = aecodec.Codec.load(device="cpu")
         for step, stage in STAGES[direction].items():
-            setattr(codec, step, clock.timed(stage, getattr(codec, step)))
+            owner = codec if hasattr(codec, step) else codec.transform
+            setattr(owner, step, clock.timed(stage, getattr(owner, step)))
         return lambda image: codec.encode(image, quality=QUALITIES[name]), codec.decode
     from bench.codecs import peers
 

@@ -22,6 +22,7 @@ from aecodec import Codec, FormatError, InputError, UnsupportedError, metrics
 from aecodec.container import HEADER_SIZE, Header, pack, unpack
 from aecodec.entropy import encode_symbols
 from aecodec.tables import TableSet
+from aecodec.transform import Transform
 
 
 def test_photograph_round_trip(codec: Codec, coffee: Image.Image) -> None:
@@ -67,7 +68,7 @@ def test_any_size_comes_back(tiny: Codec, width: int, height: int, tile: int, qu
     assert aecodec.read_header(data).quality == pytest.approx(quality, abs=0.0051)
 
 
-class Contiguous(Codec):
+class Contiguous(Transform):
     def _tensor(self, array: NDArray[np.generic]) -> torch.Tensor:
         return super()._tensor(array).contiguous(memory_format=torch.contiguous_format)
 
@@ -76,12 +77,14 @@ def variants() -> dict[str, Codec]:
     """The shipped model in other shapes, types and places."""
     shipped, cpu = aecodec.weights.load(), torch.device("cpu")
     double = Codec(shipped, cpu)
-    double.network.double()
+    double.transform.network.double()
     noisy = Codec(shipped, cpu)
     generator = torch.Generator().manual_seed(0)
-    for parameter in noisy.network.parameters():  # what another device does at worst
+    for parameter in noisy.transform.network.parameters():  # what another device does at worst
         parameter.mul_(1 + 1e-5 * torch.randn(parameter.shape, generator=generator))
-    codecs = {"plain": Codec(shipped, cpu), "fp64": double, "contiguous": Contiguous(shipped, cpu), "noisy": noisy}
+    contiguous = Codec(shipped, cpu)
+    contiguous.transform = Contiguous(contiguous.transform.network, shipped.prior, contiguous.workers)
+    codecs = {"plain": Codec(shipped, cpu), "fp64": double, "contiguous": contiguous, "noisy": noisy}
     if torch.cuda.is_available():
         codecs["cuda"] = Codec(shipped, torch.device("cuda"))
     return codecs
@@ -115,8 +118,8 @@ def test_tiles_leave_no_trace(codec: Codec, coffee: Image.Image) -> None:
 
 def test_analysis_in_tiles_equals_the_whole(codec: Codec, coffee: Image.Image) -> None:
     header = Header(600, 400, 6000, 0)
-    tiled = Codec(codec.weights, torch.device("cpu"), work_tile=1)._analyze(np.asarray(coffee), header)
-    whole = codec._analyze(np.asarray(coffee), header)
+    tiled = Codec(codec.weights, torch.device("cpu"), work_tile=1).transform.analyze(np.asarray(coffee), header)
+    whole = codec.transform.analyze(np.asarray(coffee), header)
     assert np.mean(tiled.z != whole.z) < 1e-3  # a rounding tie may fall either way; both are valid files
     assert np.mean(tiled.y != whole.y) < 1e-3
 
@@ -186,9 +189,9 @@ def test_hostile_streams_with_right_checksums(tiny: Codec, draw: st.DataObject) 
 
 def test_z_symbol_beyond_eight_bits_is_refused(tiny: Codec) -> None:
     header = Header(64, 64, 5000, tiny.weights.model_id)
-    count = tiny.prior.N
+    count = tiny.weights.prior.N
     symbols = np.full(count, 300, np.int16)
-    stream = encode_symbols(symbols, tiny.prior.channel_index(1, 5000), tiny.tables)
+    stream = encode_symbols(symbols, tiny.weights.prior.channel_index(1, 5000), tiny.weights.tables)
     with pytest.raises(FormatError, match="z symbol"):
         tiny.decode(pack(header, {}, [stream]))
 

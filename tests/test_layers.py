@@ -17,8 +17,9 @@ ROWS = [
     {"container", "metrics", "tables"},
     {"alpha", "image"},
     {"entropy", "prior", "reference"},
-    {"model", "target", "weights"},
+    {"model", "symbols", "target", "weights", "workers"},
     {"preview"},
+    {"transform"},
     {"codec"},
     {"imageio", "numcodecs", "pillow", "train"},
 ]
@@ -30,8 +31,10 @@ PARTS = {
     "aecodec.entropy",
     "aecodec.model",
     "aecodec.prior",
+    "aecodec.symbols",
     "aecodec.train.data",
     "aecodec.train.loop",
+    "aecodec.transform",
 }
 PACKAGE = Path(aecodec.__file__).parent
 BENCH = Path(__file__).parent.parent / "bench"

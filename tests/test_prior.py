@@ -29,23 +29,29 @@ def by_the_document(prior: Prior, z_symbols: np.ndarray, level: int) -> np.ndarr
 @pytest.mark.parametrize("level", [100, 1514, 1515, 6000, 9999, 10_000])
 def test_table_index_follows_the_document(tiny: Codec, level: int) -> None:
     rng = np.random.default_rng(level)
-    z_symbols = np.clip(rng.normal(0, 20, (tiny.prior.N, 2, 3)), -127, 127).astype(np.int8)
-    assert np.array_equal(tiny.prior.table_index(z_symbols, level), by_the_document(tiny.prior, z_symbols, level))
+    z_symbols = np.clip(rng.normal(0, 20, (tiny.weights.prior.N, 2, 3)), -127, 127).astype(np.int8)
+    assert np.array_equal(
+        tiny.weights.prior.table_index(z_symbols, level), by_the_document(tiny.weights.prior, z_symbols, level)
+    )
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_largest_sums_stay_exact(tiny: Codec, sign: int) -> None:
     """z at its limits with the signs of the heaviest row: no sum of the model can be larger."""
-    row = np.abs(tiny.prior.weight.astype(int)).sum(1).argmax()
-    z_symbols = (sign * 127 * np.sign(tiny.prior.weight[row])).astype(np.int8)[:, None, None]
-    assert np.array_equal(tiny.prior.table_index(z_symbols, 5000), by_the_document(tiny.prior, z_symbols, 5000))
+    row = np.abs(tiny.weights.prior.weight.astype(int)).sum(1).argmax()
+    z_symbols = (sign * 127 * np.sign(tiny.weights.prior.weight[row])).astype(np.int8)[:, None, None]
+    assert np.array_equal(
+        tiny.weights.prior.table_index(z_symbols, 5000), by_the_document(tiny.weights.prior, z_symbols, 5000)
+    )
 
 
 def test_channel_tables_belong_to_the_nearest_anchor(tiny: Codec) -> None:
     for level in range(100, 10_001, 37):
         nearest = round(anchor_position(level) + 1e-9)
-        assert tiny.prior.channel_index(1, level)[0] == nearest * tiny.prior.N
-    assert tiny.prior.channel_index(2, 10_000).tolist()[-3:] == [ANCHORS * tiny.prior.N - n for n in (2, 1, 1)]
+        assert tiny.weights.prior.channel_index(1, level)[0] == nearest * tiny.weights.prior.N
+    assert tiny.weights.prior.channel_index(2, 10_000).tolist()[-3:] == [
+        ANCHORS * tiny.weights.prior.N - n for n in (2, 1, 1)
+    ]
 
 
 def test_prior_that_could_leave_the_exact_range_is_refused() -> None:

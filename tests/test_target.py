@@ -16,6 +16,7 @@ from aecodec import Codec, InputError, metrics
 from aecodec.image import flatten
 from aecodec.prior import MAX_LEVEL, MIN_LEVEL
 from aecodec.target import Search
+from aecodec.transform import Transform
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +80,9 @@ def test_cost_is_a_few_encodes(
 ) -> None:
     """Pixels that go through the networks, in units of the picture."""
     seen = []
-    analyze = Codec._analyze
+    analyze = Transform.analyze
     monkeypatch.setattr(
-        Codec, "_analyze", lambda self, x, header: seen.append(header.pixels) or analyze(self, x, header)
+        Transform, "analyze", lambda self, x, header: seen.append(header.pixels) or analyze(self, x, header)
     )
     codec.encode(coffee, bpp=1.1 * metrics.bpp(len(ends[0]), 300, 200))
     assert sum(seen) <= 4 * 600 * 400

@@ -1,0 +1,73 @@
+"""The coded integers of a picture, and a tile of them to its stream and back. No float decides anything here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aecodec import entropy
+from aecodec.container import STRIDE, Y_STRIDE, Box
+from aecodec.errors import FormatError, InputError
+from aecodec.prior import ANCHORS, SKIPPED_SCALES, Z_LIMIT, Prior
+from aecodec.tables import TableSet
+
+
+class Symbols(NamedTuple):
+    """The coded integers of a window of the padded picture."""
+
+    z: NDArray[np.int8]  # [N, h/64, w/64]
+    y: NDArray[np.int16]  # [M, h/16, w/16]
+    window: Box
+
+    @classmethod
+    def empty(cls, prior: Prior, window: Box) -> Symbols:
+        z = np.empty((prior.N, *window.reduced(STRIDE).shape), np.int8)
+        return cls(z, np.empty((prior.M, *window.reduced(Y_STRIDE).shape), np.int16), window)
+
+
+@dataclass(frozen=True)
+class TileCoder:
+    """What both sides must agree on: tables, and which one codes which symbol."""
+
+    prior: Prior
+    tables: TableSet  # first the sets of z, one per anchor, then the tables of y
+    entropy_coder: str = "native"  # "compressai" writes the same bytes
+
+    def __post_init__(self) -> None:
+        if self.entropy_coder not in ("native", "compressai"):
+            raise InputError(f"entropy_coder must be native or compressai, got {self.entropy_coder}")
+
+    def encode(self, symbols: Symbols, box: Box, level: int) -> bytes:
+        """The stream of a tile."""
+        z_tile = symbols.z[:, *box.cells(STRIDE)]
+        y_index = self.prior.table_index(z_tile, level)
+        coded = y_index >= SKIPPED_SCALES
+        flat = np.concatenate((z_tile.ravel().astype(np.int16), symbols.y[:, *box.cells(Y_STRIDE)][coded]))
+        indexes = np.concatenate((self.prior.channel_index(z_tile[0].size, level), self._y_tables(y_index[coded])))
+        if self.entropy_coder == "compressai":
+            from aecodec import reference
+
+            return reference.encode_symbols(flat, indexes, self.tables)
+        return entropy.encode_symbols(flat, indexes, self.tables)
+
+    def parse(self, stream: bytes, symbols: Symbols, box: Box, level: int) -> None:
+        """Write the symbols of a tile. Raises FormatError for a stream that encode cannot have written."""
+        reader = entropy.SymbolReader(stream, self.tables)
+        place = box.relative_to(symbols.window)
+        z_tile = symbols.z[:, *place.cells(STRIDE)]
+        z_parsed = reader.read(self.prior.channel_index(z_tile[0].size, level))
+        if z_parsed.min() < -Z_LIMIT or z_parsed.max() > Z_LIMIT:
+            raise FormatError(f"z symbol is outside -{Z_LIMIT}..{Z_LIMIT}")
+        z_tile[:] = z_parsed.reshape(z_tile.shape)
+        y_index = self.prior.table_index(z_tile, level)
+        coded = y_index >= SKIPPED_SCALES
+        y_tile = np.zeros(y_index.shape, np.int16)
+        y_tile[coded] = reader.read(self._y_tables(y_index[coded]))
+        reader.finish()
+        symbols.y[:, *place.cells(Y_STRIDE)] = y_tile
+
+    def _y_tables(self, y_index: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        return y_index.astype(np.uint16) + np.uint16(ANCHORS * self.prior.N)
