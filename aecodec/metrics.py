@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
-from scipy.ndimage import correlate1d
 
 from aecodec.errors import InputError
 
@@ -16,7 +16,8 @@ _MS_SSIM_WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])  # Wang et
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # Wang et al. 2004, section III
 _WINDOW = np.exp(-((np.arange(11) - 5.0) ** 2) / (2 * 1.5**2))
 _WINDOW /= _WINDOW.sum()
-_BAND = 64  # rows at once, so that memory stays small
+_BAND = 64  # rows or columns at once, so that memory stays small
+_MIDDLE = np.float32(128)
 
 
 def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
@@ -38,8 +39,8 @@ def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
         raise InputError(f"ms_ssim needs sides above {MS_SSIM_MIN_SIDE} pixels, got {a.shape[1]}x{a.shape[0]}")
     x: NDArray[np.generic]
     y: NDArray[np.generic]
-    x, y = np.atleast_3d(a), np.atleast_3d(b)
-    result = np.ones(x.shape[2])
+    x, y = (np.atleast_3d(picture).transpose(2, 0, 1) for picture in (a, b))
+    result = np.ones(len(x))
     last = len(_MS_SSIM_WEIGHTS) - 1
     for scale, weight in enumerate(_MS_SSIM_WEIGHTS):
         similarity, contrast = _mean_terms(x, y)
@@ -89,32 +90,58 @@ def _check_pair(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> None:
 
 def _mean_terms(x: NDArray[np.generic], y: NDArray[np.generic]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Means over the picture, per channel, of luminance times contrast and of contrast; band by band."""
-    inside = len(x) - len(_WINDOW) + 1  # rows where the window fits
-    sums = np.zeros((2, x.shape[2]))
+    C, H, W = x.shape
+    inside = H - len(_WINDOW) + 1  # rows where the window fits
+    sums = np.zeros((2, C))
     for top in range(0, inside, _BAND):
         rows = slice(top, min(top + _BAND, inside) + len(_WINDOW) - 1)
-        luminance, contrast = _ssim_terms(x[rows].astype(np.float64), y[rows].astype(np.float64))
-        sums += (luminance * contrast).sum((0, 1)), contrast.sum((0, 1))
-    means = sums / (inside * (x.shape[1] - len(_WINDOW) + 1))
+        luminance, contrast = _ssim_terms(_centered(x[:, rows]), _centered(y[:, rows]))
+        sums += (luminance * contrast).sum((1, 2), dtype=np.float64), contrast.sum((1, 2), dtype=np.float64)
+    means = sums / (inside * (W - len(_WINDOW) + 1))
     return means[0], means[1]
 
 
-def _ssim_terms(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    def blur(image: NDArray[np.float64]) -> NDArray[np.float64]:
-        for axis in (0, 1):
-            image = correlate1d(image, _WINDOW, axis=axis)
-        return image[5:-5, 5:-5]  # positions where the window fits
+def _centered(planes: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Around 0, where squares lose the least."""
+    centered: NDArray[np.float32] = np.subtract(planes, _MIDDLE, dtype=np.float32, order="C")
+    return centered
 
-    mean_x, mean_y = blur(x), blur(y)
-    variances = blur(x * x) - mean_x**2 + blur(y * y) - mean_y**2
-    covariance = blur(x * y) - mean_x * mean_y
+
+def _ssim_terms(x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    mean_x, mean_y, squares, product = _blur(np.stack((x, y, x * x + y * y, x * y)))
+    variances = squares - (mean_x**2 + mean_y**2)
+    covariance = product - mean_x * mean_y
+    mean_x, mean_y = mean_x + _MIDDLE, mean_y + _MIDDLE
     luminance = (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
     return luminance, (2 * covariance + _C2) / (variances + _C2)
 
 
-def _halve(x: NDArray[np.generic]) -> NDArray[np.float64]:
+def _blur(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[..., h, w] under the window in both directions, where it fits: products with banded matrices."""
+    rows = _window_matrix(planes.shape[-2] - len(_WINDOW) + 1) @ planes
+    width = rows.shape[-1] - len(_WINDOW) + 1
+    lines = rows.reshape(-1, rows.shape[-1])
+    blurred = np.empty((len(lines), width), np.float32)
+    for left in range(0, width, _BAND):
+        right = min(left + _BAND, width)
+        matrix = _window_matrix(right - left)
+        blurred[:, left:right] = lines[:, left : right + len(_WINDOW) - 1] @ matrix.T
+    return blurred.reshape(*rows.shape[:-1], width)
+
+
+@cache
+def _window_matrix(size: int) -> NDArray[np.float32]:
+    """[size, size + 10]: row i weighs the positions i..i + 10."""
+    matrix = np.zeros((size, size + len(_WINDOW) - 1), np.float32)
+    for offset, weight in enumerate(_WINDOW):
+        matrix[np.arange(size), np.arange(size) + offset] = weight
+    return matrix
+
+
+def _halve(x: NDArray[np.generic]) -> NDArray[np.float32]:
     """Mean of 2x2 blocks; an odd side is padded with zeros, as the published PyTorch implementations do."""
-    padded = np.pad(x, ((x.shape[0] % 2, 0), (x.shape[1] % 2, 0), (0, 0)))
-    H, W, C = padded.shape
-    halved: NDArray[np.float64] = padded.reshape(H // 2, 2, W // 2, 2, C).mean((1, 3))
+    _, H, W = x.shape
+    padded = np.pad(x, ((0, 0), (H % 2, 0), (W % 2, 0)))
+    rows = np.add(padded[:, ::2], padded[:, 1::2], dtype=np.float32)
+    halved: NDArray[np.float32] = (rows[:, :, ::2] + rows[:, :, 1::2]) / 4
     return halved
