@@ -32,7 +32,7 @@ from aecodec.image import Metadata, Picture, from_picture, shown_pixels, to_pict
 from aecodec.model import SYNTHESIS_HALO, Autoencoder, ModelConfig, complexity
 from aecodec.prior import ANCHORS, SCALES, quality_level
 from aecodec.symbols import Symbols, TileCoder
-from aecodec.target import Search, Target, pick_target
+from aecodec.target import Target, pick_target, sample
 from aecodec.transform import Transform
 from aecodec.workers import Workers
 
@@ -163,43 +163,41 @@ class Codec:
         return symbols.z, symbols.y
 
     def _encode_to(self, target: Target, picture: Picture, header: Header, sections: dict[SectionKind, bytes]) -> bytes:
-        """The file that meets a target. A small part of a large picture is searched first: it shows where to begin."""
+        """The file that meets a target. What samples of the picture need shows where to look."""
         search = target.search(header.pixels)
-        part = _middle(header)
-        if part is not None:
-            small = dataclasses.replace(header, width=part.shape[1], height=part.shape[0], alpha=False)
-            rough = target.search(header.pixels, share=small.pixels / header.pixels).widened()
-            cut = picture._replace(pixels=picture.pixels[part.cells(1)], alpha=None)
-            self._search(rough, target, cut, small, {})
-            search.level, search.slope = rough.level, rough.slope
-        data = self._search(search, target, picture, header, sections)
-        if data is None:
-            raise target.impossible(search.value, header.pixels)
-        return data
-
-    def _search(
-        self, search: Search, target: Target, picture: Picture, header: Header, sections: dict[SectionKind, bytes]
-    ) -> bytes | None:
-        """Run a search; the file at the level where it ends, None if the target is out of reach."""
-        best = None
-        original = None if target.is_size else shown_pixels(picture)
+        best: tuple[Symbols, Header] | None = None
 
         def measure(level: int) -> float:
             nonlocal best
-            at = dataclasses.replace(header, level=level)
-            symbols = self.transform.analyze(picture.pixels, at)
-            if original is None:
-                data = self._pack(symbols, at, sections)
-                value = math.log(len(data))
-                best = data if value <= search.high else best
-            else:
-                decoded = picture._replace(pixels=self.transform.synthesize(symbols, at, at.bounds))
-                value = target.quality(original, shown_pixels(decoded))
-                best = self._pack(symbols, at, sections) if value >= search.low else best
+            value, symbols, at = self._measure(target, picture, dataclasses.replace(header, level=level), sections)
+            if value <= search.high if search.keep_below else value >= search.low:
+                best = symbols, at
             return value
 
-        search.run(measure)
-        return best
+        rehearse = None
+        pixels = sample(picture.pixels)
+        if pixels is not None:
+            small = dataclasses.replace(header, width=pixels.shape[1], height=pixels.shape[0], alpha=False)
+            part = picture._replace(pixels=pixels, alpha=None)
+            rest = math.log(header.pixels / small.pixels) if target.is_size else 0.0
+
+            def rehearse(level: int) -> float:
+                return rest + self._measure(target, part, dataclasses.replace(small, level=level), {})[0]
+
+        search.run(measure, rehearse)
+        if best is None:
+            raise target.impossible(search.value, header.pixels)
+        return self._pack(*best, sections)
+
+    def _measure(
+        self, target: Target, picture: Picture, header: Header, sections: dict[SectionKind, bytes]
+    ) -> tuple[float, Symbols, Header]:
+        """What a target is compared with, at the level of the header."""
+        symbols = self.transform.analyze(picture.pixels, header)
+        if target.is_size:
+            return math.log(len(self._pack(symbols, header, sections))), symbols, header
+        decoded = picture._replace(pixels=self.transform.synthesize(symbols, header, header.bounds))
+        return target.quality(shown_pixels(picture), shown_pixels(decoded)), symbols, header
 
     def _pack(self, symbols: Symbols, header: Header, sections: dict[SectionKind, bytes]) -> bytes:
         streams = self.workers.map(lambda box: self.tile_coder.encode(symbols, box, header.level), header.tiles())
@@ -240,15 +238,6 @@ def _factor(scale: float) -> int:
     if scale not in _SCALES:
         raise InputError(f"scale must be 1, 1/2, 1/4 or 1/8, got {scale:g}")
     return _SCALES[scale]
-
-
-def _middle(header: Header) -> Box | None:
-    """A part that costs little beside the whole picture, and shows how rate and quality grow; None if there is none."""
-    width, height = (min(max(side // 3 // STRIDE * STRIDE, 192), 512) for side in (header.width, header.height))
-    left, top = (header.width - width) // 2, (header.height - height) // 2
-    if min(left, top) < 0 or width * height * 4 > header.pixels:
-        return None
-    return Box(left, top, left + width, top + height)
 
 
 def pick_device(name: str) -> torch.device:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -40,14 +41,11 @@ class Target:
             return metrics.psnr(original, decoded)
         return metrics.ms_ssim_db(metrics.ms_ssim(original, decoded))
 
-    def search(self, pixels: int, *, share: float = 1) -> Search:
-        """The search for this target in a picture, or in a share of it.
-
-        Sizes are compared by their logarithm, which grows evenly with quality.
-        """
+    def search(self, pixels: int) -> Search:
+        """The search for this target in a picture. Sizes are compared by their logarithm, which grows evenly."""
         if not self.is_size:
             return Search(self.value, self.value + _QUALITY_SLACK, keep_below=False, slope=18 / MAX_LEVEL)
-        high = math.log(max(self.limit_bytes(pixels) * share, 1))
+        high = math.log(max(self.limit_bytes(pixels), 1))
         return Search(high + math.log(1 - _SIZE_SLACK), high, keep_below=True, slope=4 / MAX_LEVEL)
 
     def impossible(self, reached: float, pixels: int) -> InputError:
@@ -74,6 +72,19 @@ def pick_target(
     return targets[0] if targets else None
 
 
+def sample(pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """Four blocks side by side, one from each quarter of a picture; None for one that is too small for that to pay."""
+    H, W, _ = pixels.shape
+    side = min(min(H, W) // 128 * 32, 256)
+    if side < 96:
+        return None
+    rows, columns = (
+        np.concatenate([np.arange(side) + (length - 2 * side) // 4 * k for k in (1, 3)]) for length in (H, W)
+    )
+    blocks: NDArray[np.uint8] = pixels[rows[:, None], columns]
+    return blocks
+
+
 class Point(NamedTuple):
     level: int
     value: float
@@ -95,14 +106,13 @@ class Search:
     found: bool = False
     value: float = math.nan  # what was measured there
 
-    def widened(self) -> Search:
-        """The same search with a wider goal, for a first estimate."""
-        margin = 2 * (self.high - self.low)
-        return replace(self, low=self.low - margin, high=self.high + margin)
-
-    def run(self, measure: Callable[[int], float]) -> Search:
+    def run(self, measure: Callable[[int], float], rehearse: Callable[[int], float] | None = None) -> Search:
+        """rehearse: a cheap measurement that grows alike, a constant away."""
+        rehearse = cache(rehearse) if rehearse is not None else None
         below, above = Point(MIN_LEVEL - 1, -math.inf), Point(MAX_LEVEL + 1, math.inf)
         points: list[Point] = []
+        if rehearse is not None:
+            self._rehearse(rehearse, 0.0, times=1)
         while True:
             points.append(Point(self.level, measure(self.level)))
             self._learn(points)
@@ -113,11 +123,23 @@ class Search:
                 above = point
             if above.level <= below.level + 1:
                 break
-            self.level = self._next(points, below.level, above.level)
+            if rehearse is not None and len(points) == 1:
+                self._rehearse(rehearse, point.value - rehearse(point.level), times=2)
+                self.level = max(below.level + 1, min(above.level - 1, self.level))
+            else:
+                self.level = self._next(points, below.level, above.level)
         side = below if self.keep_below else above
         self.found = math.isfinite(side.value)
         self.level, self.value = side if self.found else points[-1]
         return self
+
+    def _rehearse(self, measure: Callable[[int], float], offset: float, times: int) -> None:
+        """Bring level and slope to where a measurement that is smaller by offset is expected to meet the aim."""
+        points: list[Point] = []
+        for _ in range(times):
+            points.append(Point(self.level, measure(self.level) + offset))
+            self._learn(points)
+            self.level = self._next(points, MIN_LEVEL - 1, MAX_LEVEL + 1)
 
     def _next(self, points: list[Point], below: int, above: int) -> int:
         """The level between below and above where the aim is expected."""
