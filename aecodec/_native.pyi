@@ -1,4 +1,4 @@
-"""Bounds-checked rANS coder (native/rans.hpp)."""
+"""Bounds-checked rANS coder (native/rans.hpp) and the table index (native/index.hpp)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,13 @@ class Tables:
     def __len__(self) -> int: ...
 
 def encode(symbols: NDArray[np.int16], indexes: NDArray[np.uint16], tables: Tables) -> bytes: ...
+def table_index(
+    sums: NDArray[np.float32],
+    multiplier: NDArray[np.int32],
+    bias: NDArray[np.int64],
+    shift: int,
+    index: NDArray[np.uint8],
+) -> None: ...
 
 class Decoder:
     def __init__(self, data: bytes) -> None: ...

@@ -25,8 +25,9 @@ SCALE_MIN, SCALE_MAX = 0.11, 256.0  # ends of the table of scales
 LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALES - 1)  # between neighbors of that table
 ACT_SCALE = 1.8  # what makes hardswish the activation of the published topology
 EVERYWHERE = (slice(None), slice(None))
-# How far one output can see, in pixels, rounded up to STRIDE (derived in docs/architecture.md).
-SYNTHESIS_HALO = 128  # latents around an area of pixels
+# How far one output can see, in pixels (derived in docs/architecture.md); that of y is ModelConfig.analysis_reach.
+HYPER_REACH = 16 + 32 + 64  # y around a position of z
+SYNTHESIS_HALO = 128  # z around an area of pixels, rounded up to STRIDE
 
 
 @dataclass(frozen=True)
@@ -242,10 +243,10 @@ class HyperAnalysis(nn.Module):
         self.gains = nn.ModuleList(Gain(N) for _ in range(3))
         self.downs = nn.ModuleList(Down(N, N, 2) for _ in range(2))
 
-    def forward(self, y: Tensor, weights: Tensor) -> Tensor:
-        z = self.gains[0](self.blocks[0](self.enter(y)), weights)
+    def forward(self, y: Tensor, weights: Tensor, cut: Cut = WHOLE) -> Tensor:
+        z = self.gains[0](self.blocks[0](self.enter(y), cut), weights)
         for down, block, gain in zip(self.downs, self.blocks[1:], self.gains[1:], strict=True):
-            z = gain(block(down(z)), weights)
+            z = gain(block(down(z), cut), weights)
         return z
 
 
@@ -348,8 +349,9 @@ class Autoencoder(nn.Module):
         y: Tensor = self.g_a(x, weights, cut)
         return y
 
-    def hyper_analyze(self, y: Tensor, weights: Tensor) -> Tensor:
-        z: Tensor = self.h_a(y, weights)
+    def hyper_analyze(self, y: Tensor, weights: Tensor, cut: Cut = WHOLE) -> Tensor:
+        """z, which ends HYPER_REACH pixels earlier where `cut` says so."""
+        z: Tensor = self.h_a(y, weights, cut)
         return z
 
     def predict(

@@ -7,10 +7,12 @@ cannot desynchronize a stream. The idea of integer priors is Balle et al. 2019, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aecodec import _native
 from aecodec.errors import InputError
 
 ANCHORS = 8
@@ -76,9 +78,11 @@ class Prior:
         low = min(place // _SPAN, ANCHORS - 2)
         part = place - low * _SPAN
         bias = (self.bias[low].astype(np.int64) * (_SPAN - part) + self.bias[low + 1].astype(np.int64) * part) // _SPAN
-        sums = self.weight.astype(np.float32) @ z_symbols.reshape(N, H * W).astype(np.float32)  # exact
-        numerator = sums.astype(np.int64) * self.multiplier[:, None]
-        numerator += bias[:, None] + (1 << (self.shift - 1))
-        index = np.clip(numerator >> self.shift, 0, SCALES - 1).astype(np.uint8)
-        blocks = index.reshape(self.M, 4, 4, H, W).transpose(0, 3, 1, 4, 2)
-        return np.ascontiguousarray(blocks.reshape(self.M, 4 * H, 4 * W))
+        sums = self._float_weight @ z_symbols.reshape(N, H * W).astype(np.float32)  # exact
+        index = np.empty((self.M, 4 * H, 4 * W), np.uint8)
+        _native.table_index(sums.reshape(-1, H, W), self.multiplier, bias, self.shift, index)
+        return index
+
+    @cached_property
+    def _float_weight(self) -> NDArray[np.float32]:
+        return self.weight.astype(np.float32)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from aecodec.container import STRIDE, Y_STRIDE, Box, Header
 from aecodec.image import Pixels, crop_padded
-from aecodec.model import SYNTHESIS_HALO, Autoencoder, Cut, anchor_weights
+from aecodec.model import HYPER_REACH, SYNTHESIS_HALO, Autoencoder, Cut, anchor_weights
 from aecodec.preview import render_reduced
 from aecodec.prior import SKIPPED_SCALES, Z_LIMIT, Prior, anchor_position
 from aecodec.symbols import Symbols
@@ -23,7 +23,6 @@ from aecodec.workers import Workers
 
 _BAND = 8  # rows of features at 1/16 that are rendered at once: small enough for the cache, large enough for threads
 # Pixels around an area that a stage looks at:
-_HYPER_HALO = 128  # y, to make z
 _MEAN_HALO = 32  # y, to predict means
 _BODY_HALO = 32  # y_hat, to make the features that are rendered
 
@@ -61,18 +60,14 @@ class Transform:
         """y [h/16, W/16, M] of a strip."""
         y = np.empty((*strip.reduced(Y_STRIDE).shape, self.prior.M), np.float32)
         gains = self._anchor_weights(header.level)
-        bounds = header.padded
 
         def analyze(box: Box) -> None:
-            region = box.grown(self.network.config.analysis_reach, bounds)
-            cut = Cut(*(a != b for a, b in zip(region, bounds, strict=True)))
+            region = box.grown(self.network.config.analysis_reach, header.padded)
+            cut, core = _shed(box, region, header.padded)
             x = self._tensor(crop_padded(pixels, region).transpose(2, 0, 1)).div_(255)
             with _inference():
-                y_box = self.network.analyze(x, gains, cut)
-            # Sides inside the picture have lost their halo on the way, those at its border still have it.
-            left, top = (0 if cut.left else box.left, 0 if cut.top else box.top)
-            core = Box(left, top, left + box.right - box.left, top + box.bottom - box.top)
-            y[box.relative_to(strip).cells(Y_STRIDE)] = _rows(y_box[:, :, *core.cells(Y_STRIDE)])
+                y_box = self.network.analyze(x, gains, cut)[0][:, *core.cells(Y_STRIDE)]
+            y[box.relative_to(strip).cells(Y_STRIDE)] = y_box.permute(1, 2, 0).cpu().numpy()
 
         self.workers.map(analyze, self._areas(strip))
         return y
@@ -84,11 +79,11 @@ class Transform:
         gains = self._anchor_weights(header.level)
 
         def hyper_analyze(box: Box) -> None:
-            region = box.grown(_HYPER_HALO, header.padded)
+            region = box.grown(HYPER_REACH, header.padded)
+            cut, core = _shed(box, region, header.padded)
             with _inference():
-                z = self.network.hyper_analyze(self._tensor(_gather(y, region)), gains)
-                z = z[:, :, *box.relative_to(region).cells(STRIDE)].round().clamp_(-Z_LIMIT, Z_LIMIT)
-            symbols.z[:, *box.cells(STRIDE)] = z[0].cpu().numpy()
+                z = self.network.hyper_analyze(self._tensor(_gather(y, region)), gains, cut)[0][:, *core.cells(STRIDE)]
+            symbols.z[:, *box.cells(STRIDE)] = z.round().clamp_(-Z_LIMIT, Z_LIMIT).cpu().numpy()
 
         self.workers.map(hyper_analyze, self._areas(strip))
 
@@ -160,10 +155,11 @@ class Transform:
         return anchor_weights(torch.tensor([anchor_position(level)], dtype=like.dtype, device=like.device))
 
 
-def _rows(x: Tensor) -> NDArray[np.generic]:
-    """[1, C, H, W] as an array [H, W, C]."""
-    rows: NDArray[np.generic] = x[0].permute(1, 2, 0).cpu().numpy()
-    return rows
+def _shed(box: Box, region: Box, bounds: Box) -> tuple[Cut, Box]:
+    """Which sides of a region the networks use up, those inside the picture, and where the box is in what is left."""
+    cut = Cut(*(a != b for a, b in zip(region, bounds, strict=True)))
+    left, top = 0 if cut.left else box.left, 0 if cut.top else box.top
+    return cut, Box(left, top, left + box.right - box.left, top + box.bottom - box.top)
 
 
 def _gather(y: dict[Box, NDArray[np.float32]], region: Box) -> NDArray[np.float32]:

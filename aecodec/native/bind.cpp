@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Python bindings of rans.hpp: numpy buffers in and out, no logic. The GIL is released while coding.
+// Python bindings of rans.hpp and index.hpp: numpy buffers in and out, no logic. The GIL is released while coding.
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
+#include "index.hpp"
 #include "rans.hpp"
 
 namespace nb = nanobind;
@@ -41,6 +42,18 @@ void decode(aecodec::Decoder& decoder, Array<aecodec::Index, 1> indexes, const a
   decoder.decode(indexes.data(), indexes.shape(0), tables, symbols.data());
 }
 
+void table_index(Array<float, 3> sums, Array<std::int32_t, 1> multiplier, Array<std::int64_t, 1> bias, int shift,
+                 nb::ndarray<std::uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu> index) {
+  const std::size_t height = sums.shape(1), width = sums.shape(2), channels = index.shape(0);
+  const std::size_t rows = channels * aecodec::kSide * aecodec::kSide;
+  if (sums.shape(0) != rows || multiplier.shape(0) != rows || bias.shape(0) != rows ||
+      index.shape(1) != aecodec::kSide * height || index.shape(2) != aecodec::kSide * width)
+    throw std::invalid_argument("sums, multiplier, bias and index do not fit");
+  if (shift <= 0 || shift >= 32) throw std::invalid_argument("shift must be 1..31");
+  nb::gil_scoped_release release;
+  aecodec::table_index(sums.data(), multiplier.data(), bias.data(), shift, channels, height, width, index.data());
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -50,6 +63,8 @@ NB_MODULE(_native, m) {
            "offsets"_a.noconvert())
       .def("__len__", &aecodec::Tables::size);
   m.def("encode", &encode, "symbols"_a.noconvert(), "indexes"_a.noconvert(), "tables"_a);
+  m.def("table_index", &table_index, "sums"_a.noconvert(), "multiplier"_a.noconvert(), "bias"_a.noconvert(), "shift"_a,
+        "index"_a.noconvert());
   nb::class_<aecodec::Decoder>(m, "Decoder")
       .def("__init__", &make_decoder, "data"_a, nb::keep_alive<1, 2>())
       .def("decode", &decode, "indexes"_a.noconvert(), "tables"_a, "symbols"_a.noconvert())
