@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from aecodec import weights
 from aecodec.alpha import decode_alpha, encode_alpha
@@ -28,7 +30,7 @@ from aecodec.container import (
     unpack,
 )
 from aecodec.errors import InputError
-from aecodec.image import Metadata, Picture, from_picture, shown_pixels, to_picture
+from aecodec.image import Metadata, Picture, check_size, from_picture, shown_pixels, to_picture
 from aecodec.model import SYNTHESIS_HALO, Autoencoder, ModelConfig, complexity
 from aecodec.prior import ANCHORS, SCALES, quality_level
 from aecodec.symbols import Symbols, TileCoder
@@ -64,6 +66,7 @@ class Codec:
         network.fold()
         network.to(device).eval().requires_grad_(requires_grad=False)
         self.weights = model
+        self.device = device
         self.workers = Workers(threads, device)
         self.tile_coder = TileCoder(model.prior, model.tables, entropy_coder)
         self.transform = Transform(network, model.prior, self.workers, work_tile)
@@ -118,11 +121,9 @@ class Codec:
         """
         target = pick_target(quality, bpp, max_bytes, psnr, ms_ssim)
         level = quality_level(DEFAULT_QUALITY if quality is None else quality)
-        if not 1 <= tile <= MAX_TILE:
-            raise InputError(f"tile must be 1..{MAX_TILE}, got {tile}")
         picture = to_picture(image, strip=strip, max_pixels=max_pixels)
         H, W, _ = picture.pixels.shape
-        header = Header(W, H, level, self.weights.model_id, picture.gray, tile, picture.alpha is not None)
+        header = self._header(W, H, level, tile, gray=picture.gray, alpha=picture.alpha is not None)
         sections = _sections(picture, header)
         if target is not None:
             return self._encode_to(target, picture, header, sections)
@@ -152,6 +153,37 @@ class Codec:
         alpha = decode_alpha(container.sections[SectionKind.ALPHA], header, area, factor) if header.alpha else None
         return from_picture(Picture(pixels, header.gray, metadata, alpha))
 
+    def encode_tensor(self, x: Tensor, *, quality: float = DEFAULT_QUALITY, tile: int = 16) -> list[bytes]:
+        """The .aec file of each picture of a batch uint8 [B, 3, H, W], on any device.
+
+        The networks see the whole batch at once, on the device of the codec: meant for a GPU and for small pictures.
+        quality and tile are those of encode. Raises InputError for another type, shape or size.
+        """
+        if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[1] != 3:
+            raise InputError(f"batch must be uint8 [B, 3, H, W], got {x.dtype} {list(x.shape)}")
+        B, _, H, W = x.shape
+        check_size(W, H, MAX_PIXELS)
+        header = self._header(W, H, quality_level(quality), tile)
+        return [self._pack(symbols, header, {}) for symbols in self.transform.analyze_batch(x, header)] if B else []
+
+    def decode_tensor(self, files: Sequence[Data]) -> Tensor:
+        """The pictures of files of one size as a batch uint8 [B, 3, H, W] on the device of the codec.
+
+        Gray has three equal channels; transparency and metadata are left out. Qualities may differ. Raises InputError
+        for no file or different sizes, and as decode.
+        """
+        containers = [unpack(data) for data in files]
+        headers = [container.header for container in containers]
+        sizes = {(header.width, header.height) for header in headers}
+        if len(sizes) != 1:
+            raise InputError(f"a batch needs files of one size, got {len(sizes)} sizes in {len(headers)} files")
+        symbols = [self._parse(container, container.header.padded) for container in containers]
+        x_hat = self.transform.synthesize_batch(symbols, headers)
+        for picture, header in zip(x_hat, headers, strict=True):
+            if header.gray:
+                picture[:] = (picture.sum(0) + 1) // 3
+        return x_hat
+
     def complexity(self) -> dict[str, float]:
         """kMAC per pixel of each stage, and of the receiver: all stages that decoding runs."""
         return complexity(self.transform.network.config)
@@ -161,6 +193,13 @@ class Codec:
         container = unpack(data)
         symbols = self._parse(container, container.header.padded)
         return symbols.z, symbols.y
+
+    def _header(
+        self, width: int, height: int, level: int, tile: int, *, gray: bool = False, alpha: bool = False
+    ) -> Header:
+        if not 1 <= tile <= MAX_TILE:
+            raise InputError(f"tile must be 1..{MAX_TILE}, got {tile}")
+        return Header(width, height, level, self.weights.model_id, gray, tile, alpha)
 
     def _encode_to(self, target: Target, picture: Picture, header: Header, sections: dict[SectionKind, bytes]) -> bytes:
         """The file that meets a target. What samples of the picture need shows where to look."""

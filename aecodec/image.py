@@ -85,11 +85,11 @@ def to_picture(
     if isinstance(image, Picture):
         picture = image
     elif isinstance(image, Image.Image):
-        _check_size(image.width, image.height, max_pixels)
+        check_size(image.width, image.height, max_pixels)
         picture = _from_pil(image, strip=strip)
     else:
         picture = _from_array(image)
-    _check_size(picture.pixels.shape[1], picture.pixels.shape[0], max_pixels)
+    check_size(picture.pixels.shape[1], picture.pixels.shape[0], max_pixels)
     return picture
 
 
@@ -133,7 +133,8 @@ def crop_padded(pixels: Pixels, box: Box) -> Pixels:
     return np.pad(inside, ((0, max(box.bottom - H, 0)), (0, max(box.right - W, 0)), (0, 0)), mode="edge")
 
 
-def _check_size(width: int, height: int, max_pixels: int) -> None:
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Raises InputError for a picture that no file may hold."""
     if not 0 < width * height <= max_pixels or max(width, height) > MAX_SIDE:
         raise InputError(f"picture of {width}x{height} is outside 1..{max_pixels} pixels or {MAX_SIDE} per side")
 

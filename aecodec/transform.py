@@ -5,11 +5,12 @@ So memory stays bounded, and the result equals that of the whole picture. docs/a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -97,11 +98,7 @@ class Transform:
             cells = seen.aligned(STRIDE)
             index = self.prior.table_index(symbols.z[:, *cells.cells(STRIDE)], header.level)
             coded = self._tensor(index[:, *seen.relative_to(cells).cells(Y_STRIDE)] >= SKIPPED_SCALES)
-            y_seen = self._tensor(_gather(y, seen))
-
-            def code(mean: Tensor, step: Tensor) -> Tensor:
-                return (y_seen / step).sub_(mean).round_().clamp_(-32768, 32767).mul_(coded)
-
+            code = _rounding(self._tensor(_gather(y, seen)), coded)
             with _inference():
                 z_hat = self._tensor(symbols.z[:, *region.cells(STRIDE)])
                 latents = self.network.predict(z_hat, gains, code, seen.relative_to(region).cells(Y_STRIDE))
@@ -131,7 +128,7 @@ class Transform:
                 for band in core.split(core.right - core.left, _BAND * Y_STRIDE):
                     rows = band.relative_to(core).cells(Y_STRIDE)
                     x_hat = render_reduced(self.network.g_s, latent[:, :, *rows], condition[:, :, *rows], factor)
-                    levels = x_hat.mul_(255).round_().clamp_(0, 255).byte()
+                    levels = _levels(x_hat)
                     shown = band.reduced(factor)
                     visible = shown.grown(0, frame)
                     values = levels[0][:, *visible.relative_to(shown).cells(1)].permute(1, 2, 0).cpu().numpy()
@@ -140,19 +137,63 @@ class Transform:
         self.workers.map(synthesize, [part.grown(0, area) for part in self._areas(area.aligned(STRIDE))])
         return pixels
 
+    def analyze_batch(self, x: Tensor, header: Header) -> list[Symbols]:
+        """The coded integers of pictures uint8 [B, 3, H, W] of one size, which the networks see whole and at once."""
+        gains = self._anchor_weights(header.level).expand(len(x), -1)
+        right, bottom = header.padded.right - header.width, header.padded.bottom - header.height
+        with _inference():
+            x = F.pad(self._on_device(x).div_(255), (0, right, 0, bottom), mode="replicate")
+            y = self.network.analyze(x.contiguous(memory_format=torch.channels_last), gains)
+            z_hat = self.network.hyper_analyze(y, gains).round_().clamp_(-Z_LIMIT, Z_LIMIT)
+            z = z_hat.to(torch.int8).cpu().numpy()
+            index = np.stack([self.prior.table_index(z_symbols, header.level) for z_symbols in z])
+            coded = self._on_device(torch.from_numpy(index >= SKIPPED_SCALES))
+            latents = self.network.predict(z_hat, gains, _rounding(y, coded))
+            y_symbols = latents.symbols.short().cpu().numpy()
+        return [Symbols(*pair, header.padded) for pair in zip(z, y_symbols, strict=True)]
+
+    def synthesize_batch(self, symbols: Sequence[Symbols], headers: Sequence[Header]) -> Tensor:
+        """Pixels uint8 [B, 3, H, W] of pictures of one size, at their own qualities; on the device."""
+        gains = torch.cat([self._anchor_weights(header.level) for header in headers])
+        z_hat, y_symbols = (
+            self._on_device(torch.from_numpy(np.stack(arrays)))
+            for arrays in ([one.z for one in symbols], [one.y for one in symbols])
+        )
+        height, width = headers[0].bounds.shape
+        with _inference():
+            x_hat = self.network.synthesize(self.network.dequantize(y_symbols, z_hat, gains), gains)
+            levels = _levels(x_hat[:, :, :height, :width])
+        return levels.clone()  # what is made under inference_mode may not be changed or trained on
+
     def _areas(self, area: Box) -> list[Box]:
         """Parts that the networks see one by one: independent of the tiles that the file is coded in."""
         return area.split(self.side, self.side)
 
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
         """[C, H, W] as [1, C, H, W] in the type, on the device and in the memory order that suits the network."""
+        return self._on_device(torch.from_numpy(array)[None])
+
+    def _on_device(self, x: Tensor) -> Tensor:
         like = next(self.network.parameters())
-        tensor = torch.empty((1, *array.shape), dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
-        return tensor.copy_(torch.from_numpy(array)[None])
+        tensor = torch.empty(x.shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+        return tensor.copy_(x)
 
     def _anchor_weights(self, level: int) -> Tensor:
         like = next(self.network.parameters())
         return anchor_weights(torch.tensor([anchor_position(level)], dtype=like.dtype, device=like.device))
+
+
+def _rounding(y: Tensor, coded: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """What an encoder gives to Autoencoder.predict: the symbols of y, 0 where none are coded."""
+
+    def code(mean: Tensor, step: Tensor) -> Tensor:
+        return (y / step).sub_(mean).round_().clamp_(-32768, 32767).mul_(coded)
+
+    return code
+
+
+def _levels(x_hat: Tensor) -> Tensor:
+    return (x_hat * 255).round_().clamp_(0, 255).byte()
 
 
 def _shed(box: Box, region: Box, bounds: Box) -> tuple[Cut, Box]:

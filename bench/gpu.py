@@ -40,7 +40,7 @@ def run(runs: int, command: str, out: Path | None) -> None:
     for size, batch in bar:
         for pictures_at_once in (1, batch):
             pool = ThreadPoolExecutor(pictures_at_once)
-            coders = {"aecodec": (device, aecodec_coder(ours, pool)), "jpeg": ("cpu", jpeg_coder(pool))}
+            coders = {"aecodec": (device, aecodec_coder(ours)), "jpeg": ("cpu", jpeg_coder(pool))}
             coders["jpeg (nvJPEG)"] = device, nvjpeg_coder()
             for name, (where, coder) in coders.items():
                 if (name, *size, pictures_at_once) in known:
@@ -99,9 +99,9 @@ def _synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def aecodec_coder(codec: aecodec.Codec, pool: ThreadPoolExecutor) -> Coder:
-    """Several pictures are in flight at once, each in a thread of its own: entropy coding runs beside the networks."""
-    return lambda pictures: list(pool.map(codec.encode, pictures)), lambda files: list(pool.map(codec.decode, files))
+def aecodec_coder(codec: aecodec.Codec) -> Coder:
+    """From and to tensors on the GPU, a batch at once: what a pipeline on the GPU would do."""
+    return lambda pictures: codec.encode_tensor(torch.stack(_tensors(pictures, codec.device))), codec.decode_tensor
 
 
 def jpeg_coder(pool: ThreadPoolExecutor) -> Coder:
@@ -112,17 +112,24 @@ def jpeg_coder(pool: ThreadPoolExecutor) -> Coder:
 
 
 def nvjpeg_coder() -> Coder:
-    """nvJPEG through torchvision, from and to tensors on the GPU: what a pipeline on the GPU would do."""
+    """nvJPEG through torchvision, likewise."""
     from torchvision.io import decode_jpeg, encode_jpeg
 
     def encode(pictures: list[Image.Image]) -> list[bytes]:
-        tensors = [torch.from_numpy(np.array(image)).permute(2, 0, 1).cuda() for image in pictures]
-        return [file.cpu().numpy().tobytes() for file in encode_jpeg(tensors, quality=JPEG_QUALITY)]
+        return [
+            file.cpu().numpy().tobytes()
+            for file in encode_jpeg(_tensors(pictures, torch.device("cuda")), quality=JPEG_QUALITY)
+        ]
 
     def decode(files: list[bytes]) -> object:
         return decode_jpeg([torch.frombuffer(bytearray(file), dtype=torch.uint8) for file in files], device="cuda")
 
     return encode, decode
+
+
+def _tensors(pictures: list[Image.Image], device: torch.device) -> list[torch.Tensor]:
+    """uint8 [3, H, W] each."""
+    return [torch.from_numpy(np.array(image)).permute(2, 0, 1).to(device) for image in pictures]
 
 
 def gpu_environment() -> dict[str, str]:

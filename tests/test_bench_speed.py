@@ -102,7 +102,7 @@ def test_without_cuda_it_says_so() -> None:
 
 def test_throughput_counts_pictures(tiny: Codec, random_pixels: np.ndarray) -> None:
     with ThreadPoolExecutor(2) as pool:
-        for name, coder in (("aecodec", gpu.aecodec_coder(tiny, pool)), ("jpeg", gpu.jpeg_coder(pool))):
+        for name, coder in (("aecodec", gpu.aecodec_coder(tiny)), ("jpeg", gpu.jpeg_coder(pool))):
             points = list(gpu.measure(name, "cpu", coder, [Image.fromarray(random_pixels)] * 4, 3))
             assert [(p.codec, p.direction, p.width, p.height, p.batch) for p in points] == [
                 (name, direction, 100, 70, 4) for direction in ("encode", "decode")

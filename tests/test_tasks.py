@@ -30,9 +30,10 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coffe
             Path("archive", f"{path.stem}.aec").write_bytes(aecodec.encode(Image.open(path)))
     found = re.findall(r"^```(sh|python)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
     assert found
+    names = {"__name__": page.stem}
     for language, code in found:
         if language == "python":
-            exec(compile(code, page.name, "exec"), {"__name__": page.stem})
+            exec(compile(code, page.name, "exec"), names)
         else:
             for line in code.splitlines():
                 result = CliRunner().invoke(main, shlex.split(line)[1:])
