@@ -57,10 +57,10 @@ class Codec:
         """work_tile: side of what the networks see at once, without halo, in units of 64 pixels."""
         if len(model.tables.lengths) != ANCHORS * model.prior.N + SCALES:
             raise InputError(f"weights hold {len(model.tables.lengths)} tables, not {ANCHORS * model.prior.N + SCALES}")
-        parameters = {name: torch.from_numpy(array).float() for name, array in model.network.items()}
+        parameters = {name: torch.tensor(array, dtype=torch.float32) for name, array in model.network.items()}
         try:
             network = Autoencoder(ModelConfig.from_dict(model.config))
-            network.load_state_dict(parameters)
+            network.load_state_dict(parameters, assign=True)
         except (RuntimeError, TypeError) as error:
             raise InputError(f"weights do not fit their configuration: {str(error).splitlines()[0]}") from error
         network.fold()

@@ -7,7 +7,6 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
 from aecodec.errors import InputError
 
@@ -67,6 +66,8 @@ def bd_rate(
     Mean of log-rate over the common quality range, each curve interpolated by pchip (Bjontegaard 2001; pchip as in
     the JVT common test conditions). Raises InputError where the curves share no quality range or are none.
     """
+    from scipy.interpolate import PchipInterpolator  # half a second that a codec does not need
+
     curves = []
     for rate, quality in ((anchor_bpp, anchor_psnr), (test_bpp, test_psnr)):
         order = np.argsort(quality)
