@@ -1,4 +1,4 @@
-"""The pages of docs/tasks do what they say: their blocks run, from top to bottom."""
+"""The pages of docs/tasks and docs/api.md do what they say: their blocks run, from top to bottom."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from PIL import Image
 import aecodec
 from aecodec.cli.app import main
 
-PAGES = sorted((Path(__file__).parent.parent / "docs" / "tasks").glob("*.md"))
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = [DOCS / "api.md", *sorted((DOCS / "tasks").glob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
@@ -38,3 +39,17 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coffe
             for line in code.splitlines():
                 result = CliRunner().invoke(main, shlex.split(line)[1:])
                 assert result.exit_code == 0, (line, result.output)
+
+
+def test_the_api_page_is_complete() -> None:
+    """Every public name of the package, and every public method of Codec and function of metrics."""
+    text = (DOCS / "api.md").read_text()
+    names = [
+        *aecodec.__all__,
+        *(name for name, value in vars(aecodec.Codec).items() if callable(value) or name == "load"),
+    ]
+    names += [
+        name for name, value in vars(aecodec.metrics).items() if getattr(value, "__module__", "") == "aecodec.metrics"
+    ]
+    missing = [name for name in names if not name.startswith("_") and name not in text]
+    assert missing == []
