@@ -241,6 +241,21 @@ def training(steps: int, device: str, **settings: Any) -> None:
 
 
 @main.command()
+@click.argument("names", nargs=-1)
+@click.option("--data", multiple=True, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--validation", required=True, type=FOLDER)
+@click.option("--minutes", default=10.0, show_default=True)
+@click.option("--every", default=0.0, help="Minutes between measurements on the way.")
+@click.option("--out", required=True, type=NEW)
+def variants(names: list[str], data: list[Path], validation: Path, minutes: float, every: float, out: Path) -> None:
+    """BD-rate of variants of the training after equal time, one after another."""
+    from bench.variants import run
+
+    for name in names:
+        run(name, list(data), validation, minutes, out / name.replace(" ", "-"), every)
+
+
+@main.command()
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.option("--out", default=Path("demo"), type=NEW, show_default=True)
 @click.option("-q", "--quality", default=50.0, show_default=True)
