@@ -60,7 +60,7 @@ class AecodecPlugin(PluginV3):
         batch = _is_all(index)
         return ImageProperties((1, *shape) if batch else shape, np.dtype(np.uint8), n_images=1, is_batch=batch)
 
-    def metadata(self, index: Any = 0, exclude_applied: bool = True) -> dict[str, Any]:  # noqa: ARG002
+    def metadata(self, index: Any = 0, exclude_applied: bool = True) -> dict[str, Any]:  # noqa: ARG002 - as imageio calls it
         """ICC profile, EXIF, XMP and dpi under Pillow's names, the mode and the quality."""
         header, sections = read_front(self._data())
         return {"mode": header.mode, "quality": header.quality, **Metadata.from_sections(sections).info}

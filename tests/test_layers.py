@@ -34,8 +34,6 @@ PARTS = {
     "aecodec.symbols",
     "aecodec.train.data",
     "aecodec.train.loop",
-    "aecodec.train.objective",
-    "aecodec.train.validation",
     "aecodec.transform",
 }
 PACKAGE = Path(aecodec.__file__).parent

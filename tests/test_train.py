@@ -40,7 +40,7 @@ def train(pictures: Path, run: Path, steps: int, *, resume: bool = False, decay:
 
 
 def weights_of(run: Path, name: str = "stable.pt") -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = torch.load(run / name, weights_only=True)["averaged"]
+    state: dict[str, torch.Tensor] = torch.load(run / name, weights_only=True)["model"]
     return state
 
 
@@ -118,10 +118,10 @@ def test_run_exports_a_codec_of_its_own(tmp_path: Path, pictures: Path, coffee: 
     train_model([pictures], again, Budget(steps=1, decay=0), CONFIG, init=state, device="cpu", quiet=True)
     start, end = torch.load(run / "stable.pt", weights_only=True)["model"], weights_of(again)
     name = "g_s.leave.weight"
-    assert torch.allclose(start[f"autoencoder.{name}"], end[f"module.autoencoder.{name}"], atol=1e-2)
+    assert torch.allclose(start[f"autoencoder.{name}"], end[f"autoencoder.{name}"], atol=1e-2)
     for name, bound in start.items():  # constants of the likelihoods, as small as 1e-9
         if name.endswith("bound"):
-            assert torch.equal(bound, end[f"module.{name}"]), name
+            assert torch.equal(bound, end[name]), name
 
 
 def test_bfloat16_trains_and_keeps_latents_and_loss_in_float32(pictures: Path) -> None:
@@ -190,7 +190,7 @@ def test_torchrun_with_two_processes_trains_one_model(tmp_path: Path, pictures: 
     train(pictures, tmp_path / "alone", 3)
     # The second process brought pictures of its own, so the result differs from one process alone.
     both, alone = weights_of(tmp_path / "run"), weights_of(tmp_path / "alone")
-    assert not torch.equal(both["module.autoencoder.g_s.leave.weight"], alone["module.autoencoder.g_s.leave.weight"])
+    assert not torch.equal(both["autoencoder.g_s.leave.weight"], alone["autoencoder.g_s.leave.weight"])
 
 
 def test_inward_clamp_passes_gradients_only_inward() -> None:

@@ -1,4 +1,4 @@
-"""From a run to a weights file: averaged networks in float16, prior and tables frozen into integers."""
+"""From a run to a weights file: networks in float16, prior and tables frozen into integers."""
 
 from __future__ import annotations
 
@@ -44,12 +44,7 @@ def export_run(run: Path, target: Path | None = None, *, state: Path | None = No
         "minutes": round(checkpoint["seconds"] / 60, 1),
     }
     model = RateDistortion(CONFIGS[checkpoint["config"]["model"]])
-    averaged = {
-        name.removeprefix("module."): tensor
-        for name, tensor in checkpoint["averaged"].items()
-        if name.startswith("module.")
-    }
-    model.load_state_dict(averaged)
+    model.load_state_dict(checkpoint["model"])
     weights = freeze(model, record)
     target = target or run / "weights.safetensors"
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,6 @@ from pytorch_optimizer import SOAP
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW, Optimizer
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from aecodec.codec import pick_device
@@ -44,7 +43,6 @@ class TrainConfig:
     batch: int = 8  # per process, multiple of ANCHORS
     patch: int = 192  # pixels, multiple of STRIDE
     lr: float = 1e-3
-    ema: float = 0.999
     precision: str = "auto"  # of the networks: bf16 (autocast), fp32, or auto: bf16 on CUDA
     seed: int = 0
 
@@ -82,7 +80,7 @@ class Budget:
 
 
 class Trainer:
-    """Model, optimizers, averaged weights and counters of one run: all that a checkpoint holds."""
+    """Model, optimizers and counters of one run: all that a checkpoint holds."""
 
     def __init__(self, config: TrainConfig, device: torch.device) -> None:
         torch.manual_seed(config.seed)
@@ -93,7 +91,6 @@ class Trainer:
         self.model = RateDistortion(CONFIGS[config.model]).to(device)
         # The quantiles of the bottleneck are no part of the loss; export finds them by bisection.
         self.model.prior.bottleneck.quantiles.requires_grad_(requires_grad=False)
-        self.averaged = AveragedModel(self.model, multi_avg_fn=self._average)
         self.forward: nn.Module = DistributedDataParallel(self.model) if dist.is_initialized() else self.model
         if device.type == "cuda":  # hundreds of small kernels: fused, or the launches limit
             torch.set_float32_matmul_precision("high")
@@ -130,19 +127,8 @@ class Trainer:
         if torch.isfinite(norm):
             for optimizer in self.optimizers:
                 optimizer.step()
-            self.averaged.update_parameters(self.model)
         self.step += 1
         return outcome, float(norm)
-
-    @property
-    def average(self) -> RateDistortion:
-        """The averaged weights: what is measured and shipped."""
-        return cast(RateDistortion, self.averaged.module)
-
-    def _average(self, averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
-        """Exponential moving average whose horizon grows with the run up to 1 / (1 - ema) steps."""
-        decay = min(self.config.ema, (1 + float(count)) / (10 + float(count)))
-        torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
 
     def advance_clock(self, seconds: float) -> None:
         """Set the time trained so far; processes take that of the slowest, so that all stop at the same step."""
@@ -158,7 +144,6 @@ class Trainer:
             "budget": asdict(budget),
             "origin": self.origin,
             "model": self.model.state_dict(),
-            "averaged": self.averaged.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
             "seconds": self.seconds,
@@ -182,10 +167,10 @@ class Trainer:
         raise InputError(f"{run} holds no checkpoint to resume from")
 
     def _load(self, state: dict[str, Any], path: Path) -> None:
-        if TrainConfig(**state["config"]) != self.config:  # fields younger than the checkpoint have their defaults
+        known = {name: value for name, value in state["config"].items() if name in asdict(self.config)}
+        if TrainConfig(**known) != self.config:  # younger fields have their defaults, dropped ones do not matter
             raise InputError(f"{path} was made with {state['config']}, not {asdict(self.config)}")
         self.model.load_state_dict(state["model"])
-        self.averaged.load_state_dict(state["averaged"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.step, self.seconds = state["step"], state["seconds"]
@@ -270,13 +255,13 @@ def _loop(
         if run and not decaying and budget.progress(trainer.step, trainer.seconds) >= 1 - budget.decay:
             trainer.save(run / "stable.pt", budget)
         if judge and now - validated > 60 * validate_minutes:
-            judge.measure(trainer.average, trainer.step, trainer.seconds)
+            judge.measure(trainer.model, trainer.step, trainer.seconds)
             validated = time.monotonic()
     bar.close()
     if run:
         trainer.save(run / ("decay.pt" if budget.decay > 0 else "stable.pt"), budget)
     if judge:
-        judge.measure(trainer.average, trainer.step, trainer.seconds)
+        judge.measure(trainer.model, trainer.step, trainer.seconds)
 
 
 class _Log:
