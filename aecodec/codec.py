@@ -54,7 +54,7 @@ class Codec:
         threads: int | None = None,
         work_tile: int = 8,
     ) -> None:
-        """work_tile: side of what the networks see at once, without halo, in units of 64 pixels."""
+        """work_tile: height of what the networks see at once, without halo, in 64 pixels; it is twice as wide."""
         if len(model.tables.lengths) != ANCHORS * model.prior.N + SCALES:
             raise InputError(f"weights hold {len(model.tables.lengths)} tables, not {ANCHORS * model.prior.N + SCALES}")
         parameters = {name: torch.tensor(array, dtype=torch.float32) for name, array in model.network.items()}

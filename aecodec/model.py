@@ -422,7 +422,7 @@ def _checkerboard(y: Tensor) -> Tensor:
     _, M, H, W = y.shape
     parity = (torch.arange(H, device=y.device)[:, None] + torch.arange(W, device=y.device)) % 2
     second_half = torch.arange(M, device=y.device)[:, None, None] >= M // 2
-    return (parity == second_half)[None]
+    return (parity == second_half)[None].contiguous(memory_format=torch.channels_last)
 
 
 def _fold(before: Pointwise | nn.Conv2d, after: Pointwise) -> None:

@@ -32,7 +32,7 @@ class Transform:
     """The networks of one model on one device. Nothing changes after construction."""
 
     def __init__(self, network: Autoencoder, prior: Prior, workers: Workers, work_tile: int = 8) -> None:
-        """work_tile: side of what the networks see at once, without halo, in units of 64 pixels."""
+        """work_tile: height of what the networks see at once, without halo, in 64 pixels; it is twice as wide."""
         self.network = network
         self.prior = prior
         self.workers = workers
@@ -167,7 +167,7 @@ class Transform:
 
     def _areas(self, area: Box) -> list[Box]:
         """Parts that the networks see one by one: independent of the tiles that the file is coded in."""
-        return area.split(self.side, self.side)
+        return area.split(2 * self.side, self.side)  # wide: less halo, and strips stay low
 
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
         """[C, H, W] as [1, C, H, W] in the type, on the device and in the memory order that suits the network."""

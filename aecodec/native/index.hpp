@@ -17,14 +17,16 @@ constexpr std::int64_t kLastScale = 63;
 inline void table_index(const float* sums, const std::int32_t* multiplier, const std::int64_t* bias, int shift,
                         std::size_t channels, std::size_t height, std::size_t width, std::uint8_t* index) {
   const std::int64_t half = std::int64_t{1} << (shift - 1);
-  for (std::size_t o = 0; o < channels * kSide * kSide; ++o) {
-    const std::size_t channel = o / (kSide * kSide), row = o % (kSide * kSide) / kSide, column = o % kSide;
-    for (std::size_t i = 0; i < height; ++i) {
-      const float* sum = sums + (o * height + i) * width;
-      std::uint8_t* out = index + ((channel * height + i) * kSide + row) * kSide * width + column;
-      for (std::size_t j = 0; j < width; ++j) {
-        const std::int64_t numerator = static_cast<std::int64_t>(sum[j]) * multiplier[o] + bias[o] + half;
-        out[kSide * j] = static_cast<std::uint8_t>(std::clamp<std::int64_t>(numerator >> shift, 0, kLastScale));
+  for (std::size_t line = 0; line < channels * height * kSide; ++line) {  // lines of index, in order
+    const std::size_t channel = line / (height * kSide), i = line / kSide % height, row = line % kSide;
+    const std::size_t first = (channel * kSide + row) * kSide;  // of the kSide rows of sums that interleave in it
+    std::uint8_t* out = index + line * kSide * width;
+    for (std::size_t j = 0; j < width; ++j) {
+      for (std::size_t column = 0; column < kSide; ++column) {
+        const std::size_t o = first + column;
+        const auto sum = static_cast<std::int64_t>(sums[(o * height + i) * width + j]);
+        const std::int64_t numerator = sum * multiplier[o] + bias[o] + half;
+        *out++ = static_cast<std::uint8_t>(std::clamp<std::int64_t>(numerator >> shift, 0, kLastScale));
       }
     }
   }
