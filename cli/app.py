@@ -19,7 +19,7 @@ from typing import Any
 import click
 
 import aecodec
-from aecodec.cli import batch
+from aecodec.cli import batch, cluster
 from aecodec.cli.files import (
     check_target,
     image_file,
@@ -30,9 +30,20 @@ from aecodec.cli.files import (
     read_shown,
     replace_file,
 )
+from aecodec.cli.urls import Place, place
 from aecodec.container import FORMAT_VERSION, MAX_PIXELS, STRIDE, SectionKind, unpack
 
 FILE = click.Path(path_type=Path)  # what is wrong with a file is told by who opens it: exit code 1, not a usage error
+
+
+class PlaceType(click.Path):
+    """A path, or a URL for fsspec."""
+
+    def convert(self, value: Any, _: click.Parameter | None, __: click.Context | None) -> Place:
+        return place(os.fspath(value))
+
+
+PLACE = PlaceType()
 DEVICE = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
@@ -93,7 +104,7 @@ class Reporter:
         self.verbose = self.quiet = False
         self.started = time.perf_counter()
 
-    def result(self, target: Path, line: str) -> None:
+    def result(self, target: Place, line: str) -> None:
         """Tell what was written to a target; beside the data if that goes to standard output."""
         if not self.quiet:
             click.echo(f"{target}: {line}", err=is_stream(target))
@@ -167,8 +178,8 @@ def _share_freed_memory() -> None:
 
 
 @main.command()
-@click.argument("source", type=FILE)
-@click.argument("target", type=FILE)
+@click.argument("source", type=PLACE)
+@click.argument("target", type=PLACE)
 @click.option("-q", "--quality", type=click.FloatRange(1, 100), help="Higher is better.  [default: 60]")
 @click.option("--bpp", type=float, help="Instead of a quality: at most these bits per pixel.")
 @click.option("--max-bytes", type=int, help="... at most this size of the file.")
@@ -178,6 +189,10 @@ def _share_freed_memory() -> None:
 )
 @click.option("-r", "--recursive", is_flag=True, help="SOURCE is a folder: go into its folders too.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Processes for a folder  [default: one per CPU core]")
+@click.option("--engine", type=click.Choice(["processes", "dask"]), help="What works on a folder  [default: processes]")
+@click.option(
+    "--cluster", "address", metavar="URL", help="Scheduler of --engine dask  [default: one for --jobs processes]"
+)
 @click.option("--dry-run", is_flag=True, help="For a folder: only say what would be done.")
 @click.option("--report", "report_file", type=FILE, help="For a folder: CSV file of sizes and PSNR.")
 @THREADS
@@ -190,8 +205,8 @@ def _share_freed_memory() -> None:
 def encode(
     report: Reporter,
     /,
-    source: Path,
-    target: Path,
+    source: Place,
+    target: Place,
     quality: float | None,
     bpp: float | None,
     max_bytes: int | None,
@@ -199,6 +214,8 @@ def encode(
     ssim: float | None,
     recursive: bool,
     jobs: int | None,
+    engine: str | None,
+    address: str | None,
     dry_run: bool,
     report_file: Path | None,
     threads: int | None,
@@ -210,26 +227,33 @@ def encode(
     """Encode the image SOURCE to the .aec file TARGET, or all images of a folder to another; - is a pipe.
 
     In a folder, files that are newer than their source are left alone, and a bad file stops nothing: the failures are
-    listed at the end.
+    listed at the end. SOURCE and TARGET may be URLs that fsspec knows (s3://bucket/photos); on a cluster, paths must
+    mean the same files everywhere.
 
     \b
     aecodec encode photo.jpg photo.aec
     aecodec encode -q 85 photo.png photo.aec
     aecodec encode --max-bytes 50000 photo.png photo.aec
     aecodec encode photos/ archive/ --recursive -j 4 --report report.csv
+    aecodec encode photos/ archive/ --recursive --engine dask --cluster tcp://host:8786
     """
     options: dict[str, Any] = {"quality": quality, "bpp": bpp, "max_bytes": max_bytes, "psnr": psnr, "ms_ssim": ssim}
+    if address and (jobs or engine != "dask"):
+        raise click.UsageError("--cluster is for --engine dask, and has workers of its own in place of --jobs")
     if source.is_dir():
         jobs = jobs or (1 if device == "cuda" else os.cpu_count() or 1)
-        encoding = batch.Encoding(
-            options, max_pixels, strip, device, weights, threads or (1 if jobs > 1 else None), report_file is not None
-        )
+        threads = threads or (1 if jobs > 1 or address else None)
+        weights = weights and weights.absolute()  # workers may be in another folder
+        encoding = batch.Encoding(options, max_pixels, strip, device, weights, threads, report_file is not None)
+        run = cluster.engine(jobs, address) if engine == "dask" else partial(batch.in_processes, processes=jobs)
         plan = batch.plan(source, target, batch.picture_suffixes(), ".aec", recursive=recursive)
         work = partial(batch.encode_file, encoding)
-        batch.run(plan, work, jobs, dry_run=dry_run, report=report_file, quiet=report.quiet)
+        batch.run(plan, work, run, dry_run=dry_run, report=report_file, quiet=report.quiet)
         return
-    if recursive or jobs or dry_run or report_file:
-        raise click.UsageError(f"--recursive, --jobs, --dry-run and --report are for a folder, {source} is none")
+    if recursive or jobs or engine or dry_run or report_file:
+        raise click.UsageError(
+            f"--recursive, --jobs, --engine, --dry-run and --report are for a folder, {source} is none"
+        )
     check_target(target)
     picture = read_picture(source, max_pixels=max_pixels, strip=strip)
     report.timing("read")

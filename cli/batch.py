@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
 from multiprocessing import get_context
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import click
@@ -18,11 +18,12 @@ from PIL import Image
 import aecodec
 from aecodec import CodecError, InputError
 from aecodec.cli.files import read_picture, replace_file
+from aecodec.cli.urls import Place
 
 
 class Job(NamedTuple):
-    source: Path
-    target: Path
+    source: Place
+    target: Place
 
 
 class Outcome(NamedTuple):
@@ -50,22 +51,29 @@ class Encoding(NamedTuple):
 
 
 Work = Callable[[Job], Outcome]
+Engine = Callable[[list[Job], Work], Iterator[Outcome]]  # outcomes in the order in which they come
 
 
-def plan(folder: Path, out: Path, suffixes: Sequence[str], target_suffix: str, *, recursive: bool) -> list[Job]:
+def plan(folder: Place, out: Place, suffixes: Sequence[str], target_suffix: str, *, recursive: bool) -> list[Job]:
     """A job for every file of these suffixes; sources that would share a target keep their suffix in its name."""
-    found = folder.rglob("*") if recursive else folder.iterdir()
-    sources = sorted(path for path in found if path.suffix.lower() in suffixes and path.is_file())
+    sources = sorted(name for name in _names(folder, recursive=recursive) if name.suffix.lower() in suffixes)
     if not sources:
         deeper = "" if recursive else " (--recursive looks into its folders)"
         raise InputError(f"{folder} holds no files to work on{deeper}")
-    shared = Counter(path.with_suffix("") for path in sources)
+    shared = Counter(name.with_suffix("") for name in sources)
     jobs = []
-    for path in sources:
-        target = out / path.relative_to(folder)
-        suffix = target.suffix + target_suffix if shared[path.with_suffix("")] > 1 else target_suffix
-        jobs.append(Job(path, target.with_suffix(suffix)))
+    for name in sources:
+        suffix = name.suffix + target_suffix if shared[name.with_suffix("")] > 1 else target_suffix
+        jobs.append(Job(folder / name, out / name.with_suffix(suffix)))
     return jobs
+
+
+def _names(folder: Place, *, recursive: bool) -> Sequence[PurePath]:
+    """Files in a folder, relative to it."""
+    if isinstance(folder, Path):
+        found = folder.rglob("*") if recursive else folder.iterdir()
+        return [path.relative_to(folder) for path in found if path.is_file()]
+    return list(folder.names(recursive=recursive))
 
 
 def picture_suffixes() -> list[str]:
@@ -74,7 +82,7 @@ def picture_suffixes() -> list[str]:
     return [suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN and suffix != ".aec"]
 
 
-def run(jobs: list[Job], work: Work, processes: int, *, dry_run: bool, report: Path | None, quiet: bool) -> None:
+def run(jobs: list[Job], work: Work, engine: Engine, *, dry_run: bool, report: Path | None, quiet: bool) -> None:
     """Do what is not up to date, with a progress bar; tell at the end.
 
     A bad file stops nothing. Raises InputError with the list of failures after all others are done.
@@ -86,7 +94,7 @@ def run(jobs: list[Job], work: Work, processes: int, *, dry_run: bool, report: P
     elif waiting:
         for folder in {job.target.parent for job in waiting}:
             folder.mkdir(parents=True, exist_ok=True)
-        outcomes += _watch(_results(waiting, work, processes), len(waiting), quiet=quiet)
+        outcomes += _watch(engine(waiting, work), len(waiting), quiet=quiet)
     outcomes.sort()
     if report is not None:
         _write(report, outcomes)
@@ -95,6 +103,20 @@ def run(jobs: list[Job], work: Work, processes: int, *, dry_run: bool, report: P
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if failed:
         raise InputError("\n".join([f"{len(failed)} of {len(jobs)} files failed", *(one.error for one in failed)]))
+
+
+def in_processes(jobs: list[Job], work: Work, *, processes: int) -> Iterator[Outcome]:
+    """The engine of one machine. One process is this one; others begin with nothing of it."""
+    if min(processes, len(jobs)) == 1:
+        yield from map(work, jobs)
+        return
+    with ProcessPoolExecutor(min(processes, len(jobs)), get_context("spawn")) as pool:
+        try:
+            for future in as_completed([pool.submit(work, job) for job in jobs]):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def encode_file(encoding: Encoding, job: Job) -> Outcome:
@@ -123,21 +145,7 @@ def _codec(weights: Path | None, device: str, threads: int | None) -> aecodec.Co
 
 
 def _is_current(job: Job) -> bool:
-    return job.target.exists() and job.target.stat().st_mtime >= job.source.stat().st_mtime
-
-
-def _results(jobs: list[Job], work: Work, processes: int) -> Iterator[Outcome]:
-    """Outcomes in the order in which they come. One process is this one; others begin with nothing of it."""
-    if min(processes, len(jobs)) == 1:
-        yield from map(work, jobs)
-        return
-    with ProcessPoolExecutor(min(processes, len(jobs)), get_context("spawn")) as pool:
-        try:
-            for future in as_completed([pool.submit(work, job) for job in jobs]):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    return bool(job.target.exists() and job.target.stat().st_mtime >= job.source.stat().st_mtime)
 
 
 def _watch(results: Iterator[Outcome], count: int, *, quiet: bool) -> list[Outcome]:

@@ -7,7 +7,8 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from mmap import ACCESS_READ, mmap
@@ -18,6 +19,7 @@ from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageErro
 
 import aecodec
 from aecodec import InputError, PictureWarning
+from aecodec.cli.urls import Place, Url
 from aecodec.container import MAGIC, MAX_PIXELS, Data
 
 if TYPE_CHECKING:  # info and --help are quick without numpy
@@ -33,13 +35,14 @@ _METADATA: tuple[str, ...] = ("icc_profile", "exif", "xmp", "dpi")  # as Pillow 
 _XMP_TAG = ExifTags.Base.XMLPacket  # in TIFF
 
 
-def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS, strip: bool = False) -> Picture:
+def read_picture(path: Place, *, max_pixels: int = MAX_PIXELS, strip: bool = False) -> Picture:
     """The picture of an image file. Raises InputError where it cannot be read, or is larger than max_pixels."""
     from aecodec.image import to_picture
 
+    source = BytesIO(path.read_bytes()) if isinstance(path, Url) else path
     pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # to_picture checks the size before it loads
     try:
-        with _open(path) as image:
+        with _open(source, path) as image:
             return to_picture(image, max_pixels=max_pixels, strip=strip)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
@@ -51,7 +54,7 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS, strip: bool = Fals
         Image.MAX_IMAGE_PIXELS = pillow_limit
 
 
-def is_stream(path: Path) -> bool:
+def is_stream(path: Place) -> bool:
     """Whether a name stands for standard input or output."""
     return str(path) == "-"
 
@@ -140,8 +143,9 @@ def _save_options(image: Image.Image, name: str) -> dict[str, Any]:
     return options
 
 
-def _open(path: Path) -> Image.Image:
-    source = BytesIO(sys.stdin.buffer.read()) if is_stream(path) else path
+def _open(source: Path | BytesIO, path: Place) -> Image.Image:
+    if is_stream(path):
+        source = BytesIO(sys.stdin.buffer.read())
     try:
         return Image.open(source)
     except UnidentifiedImageError:
@@ -160,14 +164,14 @@ def _register_plugins() -> None:
             getattr(module, "register_heif_opener", list)()  # pillow_jxl registers itself
 
 
-def _hint(path: Path) -> str:
+def _hint(path: Place) -> str:
     plugin = _PLUGINS.get(path.suffix.lower())
     return f" (for {path.suffix} install {plugin.replace('_jxl', '-jxl-plugin').replace('_', '-')})" if plugin else ""
 
 
-def check_target(path: Path) -> None:
+def check_target(path: Place) -> None:
     """Raise InputError where replace_file could not write: better before the work than after it."""
-    if is_stream(path):
+    if is_stream(path) or isinstance(path, Url):
         return
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is not a regular file")
@@ -175,7 +179,7 @@ def check_target(path: Path) -> None:
         raise InputError(f"no folder {path.parent}")
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Place, data: bytes) -> None:
     """Write data under a temporary name beside path, then rename: path holds the old or the new file, nothing else.
 
     "-" is standard output.
@@ -183,8 +187,11 @@ def replace_file(path: Path, data: bytes) -> None:
     if is_stream(path):
         sys.stdout.buffer.write(data)
         return
+    if isinstance(path, Url):
+        path.replace(data)
+        return
     target = path.resolve()
-    descriptor, temporary = tempfile.mkstemp(prefix=".aecodec-", suffix=".tmp", dir=target.parent)
+    descriptor, temporary = tempfile.mkstemp(prefix=_mark(target), suffix=".tmp", dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -195,6 +202,21 @@ def replace_file(path: Path, data: bytes) -> None:
     except BaseException:
         Path(temporary).unlink()
         raise
+
+
+def remove_leftovers(targets: Iterable[Place]) -> None:
+    """Remove the temporary files of writers of these targets that were killed; no one may be writing them now."""
+    paths = [target.resolve() for target in targets if isinstance(target, Path)]
+    marks = {(path.parent, _mark(path)) for path in paths}
+    for folder in {path.parent for path in paths}:
+        for temporary in folder.glob(".aecodec-*.tmp"):
+            if (folder, temporary.name[: len(_mark(folder))]) in marks:
+                temporary.unlink(missing_ok=True)
+
+
+def _mark(target: Path) -> str:
+    """How temporary names for a target begin."""
+    return f".aecodec-{zlib.crc32(os.fsencode(target.name)):08x}-"
 
 
 def _umask() -> int:

@@ -1,0 +1,92 @@
+"""Many files on a cluster: dask brings jobs to workers, and to others when a worker dies."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aecodec import InputError
+from aecodec.cli.batch import Engine, Job, Outcome, Work
+from aecodec.cli.files import remove_leftovers
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def engine(processes: int, address: str | None) -> Engine:
+    """The cluster of the scheduler at an address, or one of so many processes. Raises InputError without dask."""
+    try:
+        import distributed  # noqa: F401 - better told before the work
+    except ImportError as error:
+        raise InputError("--engine dask needs the package distributed: pip install 'aecodec[cluster]'") from error
+    return partial(_outcomes, processes=processes, address=address)
+
+
+def _outcomes(jobs: list[Job], work: Work, *, processes: int, address: str | None) -> Iterator[Outcome]:
+    """Outcomes in the order in which they come.
+
+    The scheduler blames a death on all jobs the worker had, so who was blamed too often is tried once more, alone.
+    """
+    try:
+        with _client(min(processes, len(jobs)), address) as client:
+            blamed = []
+            for job, outcome in _finished(client, work, jobs):
+                if outcome is None:
+                    blamed.append(job)
+                else:
+                    yield outcome
+            for job in blamed:
+                for _, outcome in _finished(client, work, [job]):
+                    yield outcome or _failure(job, "each worker that tried it died")
+    finally:
+        remove_leftovers(job.target for job in jobs)
+
+
+@contextmanager
+def _client(processes: int, address: str | None) -> Iterator[Client]:
+    from distributed import Client, LocalCluster
+
+    if address is None:
+        with (
+            LocalCluster(
+                n_workers=processes,
+                threads_per_worker=1,
+                memory_limit=0,  # the machine's own, as without dask
+                dashboard_address="127.0.0.1:0",  # any free port; none disables its pages only, and asks for 8787
+                silence_logs=logging.CRITICAL,  # the outcomes tell it
+            ) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
+            yield client
+        return
+    try:
+        client = Client(address, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"no scheduler at {address}: {error}") from error
+    with client:
+        yield client
+
+
+def _finished(client: Client, work: Work, jobs: list[Job]) -> Iterator[tuple[Job, Outcome | None]]:
+    """Jobs as they end; without an outcome where workers died."""
+    from distributed import KilledWorker, as_completed
+
+    there = [Job(*(place.absolute() if isinstance(place, Path) else place for place in job)) for job in jobs]
+    waiting = dict(zip(client.map(work, there, pure=False), jobs, strict=True))
+    for future in as_completed(list(waiting), loop=client.loop):
+        job = waiting.pop(future)
+        try:
+            outcome = future.result()._replace(source=str(job.source), target=str(job.target))
+        except KilledWorker:
+            outcome = None
+        except Exception as error:  # a worker without aecodec, a scheduler that is gone: the report stays complete
+            outcome = _failure(job, str(error) or type(error).__name__)
+        yield job, outcome
+
+
+def _failure(job: Job, reason: str) -> Outcome:
+    return Outcome(str(job.source), str(job.target), "failed", error=f"{job.source}: {reason}")
