@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import math
 import os
 import shlex
 import sys
@@ -20,6 +19,7 @@ import click
 
 import aecodec
 from aecodec.cli import batch
+from aecodec.cli.facts import comparison, comparison_table, file_facts, file_table, model_facts, table
 from aecodec.cli.files import (
     check_target,
     image_file,
@@ -30,7 +30,7 @@ from aecodec.cli.files import (
     read_shown,
     replace_file,
 )
-from aecodec.container import FORMAT_VERSION, MAX_PIXELS, STRIDE, SectionKind, unpack
+from aecodec.container import MAX_PIXELS
 
 FILE = click.Path(path_type=Path)  # what is wrong with a file is told by who opens it: exit code 1, not a usage error
 DEVICE = click.option(
@@ -43,7 +43,6 @@ DEVICE = click.option(
 MODEL = click.option("--weights", type=FILE, help="Weights file (.safetensors) in place of the shipped ones.")
 
 
-SECTION_FACTS = [f"{kind.name.lower()}_bytes" for kind in SectionKind]
 MAX_PIXELS_OPTION = click.option(
     "--max-pixels",
     type=click.IntRange(min=1),
@@ -55,7 +54,6 @@ MAX_PIXELS_OPTION = click.option(
 
 THREADS = click.option("--threads", type=click.IntRange(min=1), help="Threads at work  [default: one per CPU core]")
 SCALES = {"1": 1.0, "1/2": 1 / 2, "1/4": 1 / 4, "1/8": 1 / 8}
-MODES = {"L": "gray", "LA": "gray and transparency", "RGB": "color", "RGBA": "color and transparency"}
 
 
 def read_region(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int, int, int] | None:
@@ -122,29 +120,6 @@ def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
     options: dict[str, Any] = {"expose_value": False, "is_flag": True, "callback": switch_on}
     command = click.option("--quiet", help="Print nothing but errors.", **options)(command)
     return click.option("-v", "--verbose", help="Say where the time goes.", **options)(command)
-
-
-def table(facts: dict[str, Any]) -> str:
-    width = max(16, *map(len, facts))
-    return "\n".join(f"{name:{width}} {value}" for name, value in facts.items())
-
-
-def file_table(facts: dict[str, Any]) -> str:
-    """What info found of a file, in words."""
-    lines = {
-        "file": facts["file"],
-        "format version": facts["format_version"],
-        "size": f"{facts['width']} x {facts['height']} pixels",
-        "mode": f"{facts['mode']}: {MODES[facts['mode']]}",
-        "quality": f"{facts['quality']:g}",
-        "weights": facts["model_id"],
-        "tiles": f"{facts['tiles']} of {facts['tile']} x {facts['tile']} pixels",
-        "bytes": f"{facts['size_bytes']}, {facts['bpp']} bits per pixel",
-        **{name.removesuffix("_bytes"): f"{facts[name]} bytes" for name in facts if name in SECTION_FACTS},
-    }
-    if "dpi" in facts:
-        lines["density"] = " x ".join(f"{value:g}" for value in facts["dpi"]) + " dots per inch"
-    return table(lines)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -303,45 +278,8 @@ def info(source: Path | None, as_json: bool, model: bool, weights: Path | None) 
     """
     if (source is None) != model:
         raise click.UsageError("give either a FILE or --model")
-    facts = _file_facts(source) if source else _model_facts(weights)
+    facts = file_facts(source) if source else model_facts(weights)
     click.echo(json.dumps(facts) if as_json else file_table(facts) if source else table(facts))
-
-
-def _file_facts(source: Path) -> dict[str, Any]:
-    data = source.read_bytes()
-    header, sections, tiles = unpack(data)
-    facts: dict[str, Any] = {
-        "file": str(source),
-        "format_version": FORMAT_VERSION,
-        "width": header.width,
-        "height": header.height,
-        "mode": header.mode,
-        "quality": header.quality,
-        "model_id": f"{header.model_id:08x}",
-        "tile": header.tile * STRIDE,
-        "tiles": len(tiles),
-        "size_bytes": len(data),
-        "bpp": round(8 * len(data) / header.width / header.height, 4),
-        **{f"{kind.name.lower()}_bytes": len(block) for kind, block in sections.items() if kind != SectionKind.DENSITY},
-    }
-    if SectionKind.DENSITY in sections:
-        from aecodec.image import read_density
-
-        facts["dpi"] = read_density(sections[SectionKind.DENSITY])
-    return facts
-
-
-def _model_facts(file: Path | None) -> dict[str, Any]:
-    codec = aecodec.Codec.load(file, "cpu")
-    model = codec.weights
-    return {
-        "model_id": f"{model.model_id:08x}",
-        "sha256": model.sha256,
-        "parameters": sum(array.size for array in model.network.values()) + model.prior.weight.size,
-        **{f"kmac_per_px_{name.replace(' ', '_')}": round(value, 2) for name, value in codec.complexity().items()},
-        "trained_steps": model.training["steps"],
-        "trained_minutes": model.training["minutes"],
-    }
 
 
 @main.command()
@@ -360,20 +298,9 @@ def compare(reference: Path, other: Path, as_json: bool, max_pixels: int, device
     \b
     aecodec compare photo.png photo.aec
     """
-    from aecodec import metrics
-
     a, b = (read_shown(path, device, weights, max_pixels) for path in (reference, other))
-    psnr = metrics.psnr(a, b)
-    ms_ssim = metrics.ms_ssim(a, b) if min(a.shape[:2]) > metrics.MS_SSIM_MIN_SIDE else None
-    bpp = metrics.bpp(other.stat().st_size, b.shape[1], b.shape[0])
-    if as_json:
-        finite = None if math.isinf(psnr) else round(psnr, 4)
-        click.echo(json.dumps({"psnr": finite, "ms_ssim": ms_ssim, "bpp": round(bpp, 4)}))
-        return
-    click.echo(f"PSNR      {'equal' if math.isinf(psnr) else f'{psnr:.2f} dB'}")
-    none = f"none: sides are not above {metrics.MS_SSIM_MIN_SIDE} pixels"
-    click.echo(f"MS-SSIM   {none if ms_ssim is None else f'{ms_ssim:.5f} ({metrics.ms_ssim_db(ms_ssim):.2f} dB)'}")
-    click.echo(f"bpp       {bpp:.4f}")
+    facts = comparison(a, b, other.stat().st_size)
+    click.echo(json.dumps(facts) if as_json else comparison_table(facts))
 
 
 @main.command()
