@@ -46,6 +46,7 @@ class SectionKind(IntEnum):
     EXIF = 0x82
     XMP = 0x83
     DENSITY = 0x84
+    DIGEST = 0x85
 
 
 class Box(NamedTuple):

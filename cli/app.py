@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shlex
@@ -10,7 +9,6 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import click
 
 import aecodec
 from aecodec.cli import batch
+from aecodec.cli.checks import verify_file
 from aecodec.cli.facts import comparison, comparison_table, file_facts, file_table, model_facts, table
 from aecodec.cli.files import (
     check_target,
@@ -30,6 +29,7 @@ from aecodec.cli.files import (
     read_shown,
     replace_file,
 )
+from aecodec.cli.options import SCALES, read_region, share_freed_memory
 from aecodec.container import MAX_PIXELS
 
 FILE = click.Path(path_type=Path)  # what is wrong with a file is told by who opens it: exit code 1, not a usage error
@@ -53,18 +53,6 @@ MAX_PIXELS_OPTION = click.option(
 
 
 THREADS = click.option("--threads", type=click.IntRange(min=1), help="Threads at work  [default: one per CPU core]")
-SCALES = {"1": 1.0, "1/2": 1 / 2, "1/4": 1 / 4, "1/8": 1 / 8}
-
-
-def read_region(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int, int, int] | None:
-    """The value of --region."""
-    if value is None:
-        return None
-    try:
-        x, y, width, height = (int(number) for number in value.split(","))
-    except ValueError:
-        raise click.BadParameter(f"'{value}' is not X,Y,WIDTH,HEIGHT in pixels") from None
-    return x, y, width, height
 
 
 class Group(click.Group):
@@ -132,13 +120,7 @@ def main() -> None:
     aecodec encode photo.png photo.aec
     aecodec decode photo.aec photo.png
     """
-    _share_freed_memory()
-
-
-def _share_freed_memory() -> None:
-    """Let threads share one heap: glibc gives each its own, whose freed memory others cannot use (40 MB of 12 MP)."""
-    with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(-8, 1)  # M_ARENA_MAX
+    share_freed_memory()
 
 
 @main.command()
@@ -157,6 +139,7 @@ def _share_freed_memory() -> None:
 @click.option("--report", "report_file", type=FILE, help="For a folder: CSV file of sizes and PSNR.")
 @THREADS
 @click.option("--strip", is_flag=True, help="Drop ICC, EXIF, XMP and dpi; turn the pixels as EXIF says.")
+@click.option("--verify", is_flag=True, help="Add a digest and decode the file before it is written.")
 @MAX_PIXELS_OPTION
 @DEVICE
 @MODEL
@@ -178,6 +161,7 @@ def encode(
     report_file: Path | None,
     threads: int | None,
     strip: bool,
+    verify: bool,
     max_pixels: int,
     device: str,
     weights: Path | None,
@@ -194,6 +178,7 @@ def encode(
     aecodec encode photos/ archive/ --recursive -j 4 --report report.csv
     """
     options: dict[str, Any] = {"quality": quality, "bpp": bpp, "max_bytes": max_bytes, "psnr": psnr, "ms_ssim": ssim}
+    options["verify"] = verify
     if source.is_dir():
         jobs = jobs or (1 if device == "cuda" else os.cpu_count() or 1)
         encoding = batch.Encoding(
@@ -262,6 +247,39 @@ def decode(
     replace_file(target, image_file(image, form))
     report.timing("write")
     report.result(target, f"{image.width}x{image.height} {image.mode}")
+
+
+@main.command()
+@click.argument("source", type=FILE, metavar="FILE")
+@click.option("--original", type=FILE, help="The image that was encoded: tell the PSNR, too.")
+@THREADS
+@MAX_PIXELS_OPTION
+@DEVICE
+@MODEL
+@reporting
+@click.pass_obj
+def verify(
+    report: Reporter,
+    /,
+    source: Path,
+    original: Path | None,
+    threads: int | None,
+    max_pixels: int,
+    device: str,
+    weights: Path | None,
+) -> None:
+    """Check the .aec FILE: structure, checksums, weights, a full decode, and its digest if it has one.
+
+    A digest comes from encode --verify. The first thing that is wrong ends it, with exit code 1.
+
+    \b
+    aecodec verify photo.aec
+    aecodec verify photo.aec --original photo.png
+    """
+    for check, found in verify_file(source, original, device, weights, threads, max_pixels):
+        if not report.quiet:
+            click.echo(f"{check:10}{found}")
+        report.timing(check)
 
 
 @main.command()

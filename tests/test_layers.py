@@ -15,7 +15,7 @@ import aecodec.cli
 ROWS = [
     {"errors", "_native"},
     {"container", "metrics", "tables"},
-    {"alpha", "image"},
+    {"alpha", "digest", "image"},
     {"entropy", "prior", "reference"},
     {"model", "symbols", "target", "weights", "workers"},
     {"preview"},
@@ -24,7 +24,15 @@ ROWS = [
     {"imageio", "numcodecs", "pillow", "train"},
 ]
 # What users may import, and so the commands: the package and these modules.
-PUBLIC = {"aecodec", "aecodec.container", "aecodec.image", "aecodec.metrics", "aecodec.train", "aecodec.weights"}
+PUBLIC = {
+    "aecodec",
+    "aecodec.container",
+    "aecodec.digest",
+    "aecodec.image",
+    "aecodec.metrics",
+    "aecodec.train",
+    "aecodec.weights",
+}
 # Which bench times one by one.
 PARTS = {
     "aecodec.codec",
