@@ -31,10 +31,11 @@ from aecodec.container import (
     unpack,
 )
 from aecodec.digest import check_digest, digest_size, make_digest
-from aecodec.errors import InputError
+from aecodec.errors import FormatError, InputError
 from aecodec.image import Metadata, Picture, check_size, from_picture, shown_pixels, to_picture
 from aecodec.model import SYNTHESIS_HALO, Autoencoder, ModelConfig, complexity
 from aecodec.prior import ANCHORS, SCALES, quality_level
+from aecodec.rescue import Loss, Remains, fill_lost, partial_alpha, salvage
 from aecodec.symbols import Symbols, TileCoder
 from aecodec.target import Target, pick_target, sample
 from aecodec.transform import Transform
@@ -49,6 +50,13 @@ class Verified(NamedTuple):
 
     image: Image.Image
     difference: int | None  # between its digest and this picture, of 255; None without a digest
+
+
+class Partial(NamedTuple):
+    """What Codec.decode_partial made of a damaged file."""
+
+    image: Image.Image
+    losses: list[Loss]  # empty for a sound file
 
 
 class Codec:
@@ -165,6 +173,31 @@ class Codec:
         metadata = Metadata.from_sections(container.sections)
         alpha = decode_alpha(container.sections[SectionKind.ALPHA], header, area, factor) if header.alpha else None
         return from_picture(Picture(pixels, header.gray, metadata, alpha))
+
+    def decode_partial(
+        self,
+        data: Data,
+        *,
+        region: tuple[int, int, int, int] | None = None,
+        scale: float = 1,
+        max_pixels: int = MAX_PIXELS,
+    ) -> Partial:
+        """The undamaged tiles of a truncated or damaged file, gray (128) for the others, and what was lost.
+
+        Up to 128 pixels from a lost tile the picture may differ a little from that of the sound file. Lost alpha makes
+        it opaque. region, scale and max_pixels are those of decode. Raises FormatError for a damaged header or where
+        no tile is left, and otherwise as decode.
+        """
+        header = read_header(data, max_pixels=max_pixels)
+        area, factor = _area(region, header), _factor(scale)
+        remains = salvage(data, max_pixels=max_pixels)
+        symbols, losses = self._parse_remains(remains)
+        pixels = self.transform.synthesize(symbols, header, area, factor)
+        losses = [loss for loss in losses if loss.box is None or loss.box.intersection(area) is not None]
+        fill_lost(pixels, losses, area, factor)
+        alpha, alpha_losses = partial_alpha(remains, area, factor)
+        picture = Picture(pixels, header.gray, Metadata.from_sections(remains.sections), alpha)
+        return Partial(from_picture(picture), [*losses, *alpha_losses])
 
     def verify(self, data: Data, *, max_pixels: int = MAX_PIXELS) -> Verified:
         """Decode a whole file and compare the picture with the digest, where there is one (encode with verify).
@@ -287,6 +320,30 @@ class Codec:
         needed = [(box, stream) for box, stream in tiles if box.intersection(area) is not None]
         self.workers.map(lambda tile: self.tile_coder.parse(tile[1], symbols, tile[0], header.level), needed)
         return symbols
+
+    def _parse_remains(self, remains: Remains) -> tuple[Symbols, list[Loss]]:
+        """The coded integers of what is left, 0 where nothing is; and all that is lost."""
+        header = remains.header
+        self.check_weights(header)
+        symbols = Symbols.zeros(self.weights.prior, header.padded)
+
+        def parse(tile: tuple[Box, bytes | None]) -> Loss | None:
+            box, stream = tile
+            if stream is None:
+                return None  # is among the losses
+            part = Symbols.empty(self.weights.prior, box)
+            try:
+                self.tile_coder.parse(stream, part, box, header.level)
+            except FormatError as error:
+                return Loss(str(error), box.grown(0, header.bounds))
+            symbols.put(part)
+            return None
+
+        found = self.workers.map(parse, list(zip(header.tiles(), remains.tiles, strict=True)))
+        losses = [*remains.losses, *(loss for loss in found if loss is not None)]
+        if sum(loss.box is not None for loss in losses) == len(remains.tiles):
+            raise FormatError(f"none of {len(remains.tiles)} tiles is left: {losses[-1].reason}")
+        return symbols, losses
 
 
 def _sections(picture: Picture, header: Header, *, digest: bool) -> dict[SectionKind, bytes]:

@@ -17,7 +17,7 @@ import click
 
 import aecodec
 from aecodec.cli import batch
-from aecodec.cli.checks import verify_file
+from aecodec.cli.checks import tell_losses, verify_file
 from aecodec.cli.facts import comparison, comparison_table, file_facts, file_table, model_facts, table
 from aecodec.cli.files import (
     check_target,
@@ -41,8 +41,6 @@ DEVICE = click.option(
     help="Where the networks run; auto is CUDA where there is one.",
 )
 MODEL = click.option("--weights", type=FILE, help="Weights file (.safetensors) in place of the shipped ones.")
-
-
 MAX_PIXELS_OPTION = click.option(
     "--max-pixels",
     type=click.IntRange(min=1),
@@ -50,8 +48,6 @@ MAX_PIXELS_OPTION = click.option(
     show_default=True,
     help="Refuse larger pictures; a side has at most 65535 pixels.",
 )
-
-
 THREADS = click.option("--threads", type=click.IntRange(min=1), help="Threads at work  [default: one per CPU core]")
 
 
@@ -210,6 +206,7 @@ def encode(
     "--region", metavar="X,Y,W,H", callback=read_region, help="Only this part, in pixels from the upper left."
 )
 @click.option("--scale", type=click.Choice(list(SCALES)), default="1", show_default=True, help="A smaller picture.")
+@click.option("--partial", "rescue", is_flag=True, help="Of a damaged file: every sound tile, gray for the rest.")
 @THREADS
 @MAX_PIXELS_OPTION
 @DEVICE
@@ -223,6 +220,7 @@ def decode(
     target: Path,
     region: tuple[int, int, int, int] | None,
     scale: str,
+    rescue: bool,
     threads: int | None,
     max_pixels: int,
     device: str,
@@ -234,6 +232,7 @@ def decode(
     aecodec decode photo.aec photo.png
     aecodec decode --region 500,200,640,480 photo.aec detail.png
     aecodec decode --scale 1/8 photo.aec thumbnail.jpg
+    aecodec decode --partial damaged.aec rest.png
     """
     check_target(target)
     form = image_format(target)
@@ -242,11 +241,14 @@ def decode(
         load = partial(aecodec.Codec.load, weights) if weights else partial(aecodec.Codec.load_for, data)
         codec = load(device, threads=threads)
         report.timing("load model")
-        image = codec.decode(data, region=region, scale=SCALES[scale], max_pixels=max_pixels)
+        options: dict[str, Any] = {"region": region, "scale": SCALES[scale], "max_pixels": max_pixels}
+        image, losses = codec.decode_partial(data, **options) if rescue else (codec.decode(data, **options), [])
         report.timing("decode")
+        tiles = len(aecodec.read_header(data, max_pixels=max_pixels).tiles())
     replace_file(target, image_file(image, form))
     report.timing("write")
     report.result(target, f"{image.width}x{image.height} {image.mode}")
+    tell_losses(losses, tiles)
 
 
 @main.command()

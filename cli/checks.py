@@ -1,13 +1,17 @@
-"""What verify looks at, one thing after the other."""
+"""What verify looks at, one thing after the other, and what a damaged file has lost."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import aecodec
 from aecodec.cli.files import open_data, read_shown, shown
 from aecodec.container import unpack
+
+if TYPE_CHECKING:
+    from aecodec.rescue import Loss
 
 
 def verify_file(
@@ -32,3 +36,20 @@ def verify_file(
 
         psnr = metrics.psnr(read_shown(original, device, weights_file, max_pixels), shown(image))
         yield "PSNR", "equal" if psnr == float("inf") else f"{psnr:.2f} dB"
+
+
+def tell_losses(losses: Sequence[Loss], count: int) -> None:
+    """Raises FormatError with a list of what was lost of a file of count tiles, if anything was."""
+    if losses:
+        lines = [f"lost: {_place(loss)}{loss.reason}" for loss in losses]
+        tiles = sum(loss.box is not None for loss in losses)
+        raise aecodec.FormatError(
+            "\n".join([f"the file is damaged, {tiles} of {count} tiles {'is' if tiles == 1 else 'are'} lost", *lines])
+        )
+
+
+def _place(loss: Loss) -> str:
+    if loss.box is None:
+        return ""
+    height, width = loss.box.shape
+    return f"tile {loss.box.left},{loss.box.top},{width},{height}: "

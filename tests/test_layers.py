@@ -16,7 +16,7 @@ ROWS = [
     {"errors", "_native"},
     {"container", "metrics", "tables"},
     {"alpha", "digest", "image"},
-    {"entropy", "prior", "reference"},
+    {"entropy", "prior", "reference", "rescue"},
     {"model", "symbols", "target", "weights", "workers"},
     {"preview"},
     {"transform"},
@@ -30,6 +30,7 @@ PUBLIC = {
     "aecodec.digest",
     "aecodec.image",
     "aecodec.metrics",
+    "aecodec.rescue",
     "aecodec.train",
     "aecodec.weights",
 }
