@@ -29,6 +29,7 @@ from aecodec.container import (
     header_size,
     read_header,
     section_at,
+    unpack,
 )
 from aecodec.errors import FormatError, UnsupportedError
 
@@ -76,7 +77,16 @@ def salvage(data: Data, *, max_pixels: int = MAX_PIXELS) -> Remains:
     tiles = [None if one is None else one.payload for one in placed]
     lost = [(box, one) for box, one in zip(boxes, placed, strict=True) if one is None or one.payload is None]
     losses += [Loss("not found" if one is None else one.reason, box) for box, one in lost]
-    return Remains(header, sections, tiles, losses)
+    return Remains(header, sections, tiles, losses or _violations(data, max_pixels))
+
+
+def _violations(data: Data, max_pixels: int) -> list[Loss]:
+    """What else makes decode refuse a file of which nothing is missing, such as a tile too many."""
+    try:
+        unpack(data, max_pixels=max_pixels)
+    except FormatError as error:
+        return [Loss(str(error), None)]
+    return []
 
 
 def fill_lost(pixels: NDArray[np.uint8], losses: list[Loss], area: Box, factor: int) -> None:
