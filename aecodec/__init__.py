@@ -13,7 +13,15 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
 from aecodec.container import Header, read_header
-from aecodec.errors import CodecError, FormatError, InputError, PictureWarning, TruncatedError, UnsupportedError
+from aecodec.errors import (
+    CodecError,
+    DigestError,
+    FormatError,
+    InputError,
+    PictureWarning,
+    TruncatedError,
+    UnsupportedError,
+)
 from aecodec.pillow import register as _register
 
 if TYPE_CHECKING:
@@ -29,6 +37,7 @@ __version__ = _version("aecodec")
 __all__ = [
     "Codec",
     "CodecError",
+    "DigestError",
     "FormatError",
     "Header",
     "InputError",

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,10 +30,12 @@ from aecodec.container import (
     read_header,
     unpack,
 )
-from aecodec.errors import InputError
+from aecodec.digest import check_digest, digest_size, make_digest
+from aecodec.errors import FormatError, InputError
 from aecodec.image import Metadata, Picture, check_size, from_picture, shown_pixels, to_picture
 from aecodec.model import SYNTHESIS_HALO, Autoencoder, ModelConfig, complexity
 from aecodec.prior import ANCHORS, SCALES, quality_level
+from aecodec.rescue import Loss, Remains, fill_lost, partial_alpha, salvage
 from aecodec.symbols import Symbols, TileCoder
 from aecodec.target import Target, pick_target, sample
 from aecodec.transform import Transform
@@ -40,6 +43,20 @@ from aecodec.workers import Workers
 
 DEFAULT_QUALITY = 60.0
 _SCALES = {1: 1, 1 / 2: 2, 1 / 4: 4, 1 / 8: 8}  # scale: pixels per pixel in each direction
+
+
+class Verified(NamedTuple):
+    """What Codec.verify found in a sound file."""
+
+    image: Image.Image
+    difference: int | None  # between its digest and this picture, of 255; None without a digest
+
+
+class Partial(NamedTuple):
+    """What Codec.decode_partial made of a damaged file."""
+
+    image: Image.Image
+    losses: list[Loss]  # empty for a sound file
 
 
 class Codec:
@@ -104,6 +121,7 @@ class Codec:
         ms_ssim: float | None = None,
         tile: int = 16,
         strip: bool = False,
+        verify: bool = False,
         max_pixels: int = MAX_PIXELS,
     ) -> bytes:
         """The .aec file of a PIL image, a uint8 array [H, W, 3], [H, W, 4] (RGBA) or [H, W], or what to_picture made.
@@ -115,19 +133,22 @@ class Codec:
         spend, or the worst not save, is no error. A search takes as long as a few plain encodes.
 
         tile is the side of independently coded tiles in units of 64 pixels, 1..64. strip drops ICC, EXIF, XMP and dpi,
-        and turns the pixels as the EXIF orientation says. A PictureWarning tells what is not kept. Raises InputError
-        for a picture or option that cannot be used, a target out of reach (it says what is possible), and more than
-        max_pixels or 65,535 pixels per side.
+        and turns the pixels as the EXIF orientation says. verify adds a digest of the reconstruction, 201 bytes at
+        most, and decodes the file as a reader would before it is returned: two decodes more. A PictureWarning tells
+        what is not kept. Raises InputError for a picture or option that cannot be used, a target out of reach (it says
+        what is possible), and more than max_pixels or 65,535 pixels per side; with verify, what verify raises.
         """
         target = pick_target(quality, bpp, max_bytes, psnr, ms_ssim)
         level = quality_level(DEFAULT_QUALITY if quality is None else quality)
         picture = to_picture(image, strip=strip, max_pixels=max_pixels)
         H, W, _ = picture.pixels.shape
         header = self._header(W, H, level, tile, gray=picture.gray, alpha=picture.alpha is not None)
-        sections = _sections(picture, header)
-        if target is not None:
-            return self._encode_to(target, picture, header, sections)
-        return self._pack(self.transform.analyze(picture.pixels, header), header, sections)
+        sections = _sections(picture, header, digest=verify)
+        if target is None:
+            symbols = self.transform.analyze(picture.pixels, header)
+        else:
+            symbols, header = self._aim(target, picture, header, sections)
+        return (self._pack_verified if verify else self._pack)(symbols, header, sections)
 
     def decode(
         self,
@@ -152,6 +173,45 @@ class Codec:
         metadata = Metadata.from_sections(container.sections)
         alpha = decode_alpha(container.sections[SectionKind.ALPHA], header, area, factor) if header.alpha else None
         return from_picture(Picture(pixels, header.gray, metadata, alpha))
+
+    def decode_partial(
+        self,
+        data: Data,
+        *,
+        region: tuple[int, int, int, int] | None = None,
+        scale: float = 1,
+        max_pixels: int = MAX_PIXELS,
+    ) -> Partial:
+        """The undamaged tiles of a truncated or damaged file, gray (128) for the others, and what was lost.
+
+        Up to 128 pixels from a lost tile the picture may differ a little from that of the sound file. Lost alpha makes
+        it opaque. region, scale and max_pixels are those of decode. Raises FormatError for a damaged header or where
+        no tile is left, and otherwise as decode.
+        """
+        header = read_header(data, max_pixels=max_pixels)
+        area, factor = _area(region, header), _factor(scale)
+        remains = salvage(data, max_pixels=max_pixels)
+        symbols, losses = self._parse_remains(remains)
+        pixels = self.transform.synthesize(symbols, header, area, factor)
+        losses = [loss for loss in losses if loss.box is None or loss.box.intersection(area) is not None]
+        fill_lost(pixels, losses, area, factor)
+        alpha, alpha_losses = partial_alpha(remains, area, factor)
+        picture = Picture(pixels, header.gray, Metadata.from_sections(remains.sections), alpha)
+        return Partial(from_picture(picture), [*losses, *alpha_losses])
+
+    def verify(self, data: Data, *, max_pixels: int = MAX_PIXELS) -> Verified:
+        """Decode a whole file and compare the picture with the digest, where there is one (encode with verify).
+
+        Raises what decode raises, and DigestError for a picture that is not what the encoder saw.
+        """
+        digest = unpack(data, max_pixels=max_pixels).sections.get(SectionKind.DIGEST)
+        image = self.decode(data, max_pixels=max_pixels)
+        return Verified(image, None if digest is None else check_digest(digest, image))
+
+    def check_weights(self, header: Header) -> None:
+        """Raises UnsupportedError for a file that needs other weights than this codec has."""
+        if header.model_id != self.weights.model_id:
+            raise weights.missing(header.model_id, self.weights)
 
     def encode_tensor(self, x: Tensor, *, quality: float = DEFAULT_QUALITY, tile: int = 16) -> list[bytes]:
         """The .aec file of each picture of a batch uint8 [B, 3, H, W], on any device.
@@ -201,8 +261,10 @@ class Codec:
             raise InputError(f"tile must be 1..{MAX_TILE}, got {tile}")
         return Header(width, height, level, self.weights.model_id, gray, tile, alpha)
 
-    def _encode_to(self, target: Target, picture: Picture, header: Header, sections: dict[SectionKind, bytes]) -> bytes:
-        """The file that meets a target. What samples of the picture need shows where to look."""
+    def _aim(
+        self, target: Target, picture: Picture, header: Header, sections: dict[SectionKind, bytes]
+    ) -> tuple[Symbols, Header]:
+        """What meets a target. What samples of the picture need shows where to look."""
         search = target.search(header.pixels)
         best: tuple[Symbols, Header] | None = None
 
@@ -226,7 +288,7 @@ class Codec:
         search.run(measure, rehearse)
         if best is None:
             raise target.impossible(search.value, header.pixels)
-        return self._pack(*best, sections)
+        return best
 
     def _measure(
         self, target: Target, picture: Picture, header: Header, sections: dict[SectionKind, bytes]
@@ -242,23 +304,55 @@ class Codec:
         streams = self.workers.map(lambda box: self.tile_coder.encode(symbols, box, header.level), header.tiles())
         return pack(header, sections, streams)
 
+    def _pack_verified(self, symbols: Symbols, header: Header, sections: dict[SectionKind, bytes]) -> bytes:
+        """The file with the digest of what its symbols become here, decoded from its bytes to see that it holds."""
+        shown = Picture(self.transform.synthesize(symbols, header, header.bounds), header.gray)
+        data = self._pack(symbols, header, sections | {SectionKind.DIGEST: make_digest(from_picture(shown))})
+        self.verify(data, max_pixels=header.pixels)
+        return data
+
     def _parse(self, container: Container, area: Box) -> Symbols:
         """The coded integers of the tiles around an area."""
         header = container.header
-        if header.model_id != self.weights.model_id:
-            raise weights.missing(header.model_id, self.weights)
+        self.check_weights(header)
         symbols = Symbols.empty(self.weights.prior, header.tiles_around(area))
         tiles = zip(header.tiles(), container.tiles, strict=True)
         needed = [(box, stream) for box, stream in tiles if box.intersection(area) is not None]
         self.workers.map(lambda tile: self.tile_coder.parse(tile[1], symbols, tile[0], header.level), needed)
         return symbols
 
+    def _parse_remains(self, remains: Remains) -> tuple[Symbols, list[Loss]]:
+        """The coded integers of what is left, 0 where nothing is; and all that is lost."""
+        header = remains.header
+        self.check_weights(header)
+        symbols = Symbols.zeros(self.weights.prior, header.padded)
 
-def _sections(picture: Picture, header: Header) -> dict[SectionKind, bytes]:
-    """What the file holds besides tiles."""
+        def parse(tile: tuple[Box, bytes | None]) -> Loss | None:
+            box, stream = tile
+            if stream is None:
+                return None  # is among the losses
+            part = Symbols.empty(self.weights.prior, box)
+            try:
+                self.tile_coder.parse(stream, part, box, header.level)
+            except FormatError as error:
+                return Loss(str(error), box.grown(0, header.bounds))
+            symbols.put(part)
+            return None
+
+        found = self.workers.map(parse, list(zip(header.tiles(), remains.tiles, strict=True)))
+        losses = [*remains.losses, *(loss for loss in found if loss is not None)]
+        if sum(loss.box is not None for loss in losses) == len(remains.tiles):
+            raise FormatError(f"none of {len(remains.tiles)} tiles is left: {losses[-1].reason}")
+        return symbols, losses
+
+
+def _sections(picture: Picture, header: Header, *, digest: bool) -> dict[SectionKind, bytes]:
+    """What the file holds besides tiles; of a digest the place alone, so that sizes are right."""
     sections = picture.metadata.sections
     if picture.alpha is not None:
         sections[SectionKind.ALPHA] = encode_alpha(picture.alpha, header)
+    if digest:
+        sections[SectionKind.DIGEST] = bytes(digest_size(header))
     return sections
 
 

@@ -33,7 +33,7 @@ _GRAY = 0x01  # flag: decode to one channel
 _ALPHA = 0x02  # flag: there is an alpha section
 _CONSTANT_ALPHA = 0x04  # flag: alpha is one value, which stands in the header
 _FLAGS = _GRAY | _ALPHA | _CONSTANT_ALPHA
-_ANCILLARY = 0x80  # bit of a section kind: a decoder that does not know it may skip it
+ANCILLARY = 0x80  # bit of a section kind: a decoder that does not know it may skip it
 HEADER_SIZE = _HEADER.size + _CRC.size  # and one more with constant alpha
 SECTION_OVERHEAD = _SECTION.size + _CRC.size
 MIN_TILE_SIZE = SECTION_OVERHEAD + 8  # a stream is at least the state of the coder
@@ -46,6 +46,7 @@ class SectionKind(IntEnum):
     EXIF = 0x82
     XMP = 0x83
     DENSITY = 0x84
+    DIGEST = 0x85
 
 
 class Box(NamedTuple):
@@ -184,7 +185,7 @@ def read_header(data: Data, *, max_pixels: int = MAX_PIXELS) -> Header:
     if len(data) < HEADER_SIZE:
         raise TruncatedError(f"header needs {HEADER_SIZE} bytes, got {len(data)}")
     _, _, flags, level, width, height, model_id, tile = _HEADER.unpack_from(data)
-    end = _header_size(data) - _CRC.size
+    end = header_size(data) - _CRC.size
     if len(data) < end + _CRC.size:
         raise TruncatedError(f"header needs {end + _CRC.size} bytes, got {len(data)}")
     _check_crc("header", zlib.crc32(data[:end]), data, end)
@@ -210,7 +211,7 @@ def read_front(data: Data, *, max_pixels: int = MAX_PIXELS) -> tuple[Header, dic
             if kind == SectionKind.TILE:
                 break
             if kind in SectionKind.__members__.values():
-                front[SectionKind(kind)] = _checked_payload(data, place, length)
+                front[SectionKind(kind)] = checked_payload(data, place, length)
     except FormatError:  # unpack will tell
         pass
     return header, front
@@ -229,7 +230,7 @@ def unpack(data: Data, *, max_pixels: int = MAX_PIXELS, area: Box | None = None)
         )
     needed = [area is None or box.intersection(area) is not None for box in header.tiles()]
     sections, tiles = _sorted_sections(data, needed)
-    constant = data[_HEADER.size : _header_size(data) - _CRC.size]
+    constant = constant_alpha(data)
     alpha = sections.get(SectionKind.ALPHA)
     if (header.alpha and not constant) != (alpha is not None):
         raise FormatError(f"alpha flag is {int(header.alpha)}, alpha sections are {int(alpha is not None)}")
@@ -237,9 +238,7 @@ def unpack(data: Data, *, max_pixels: int = MAX_PIXELS, area: Box | None = None)
         sections[SectionKind.ALPHA] = constant
     elif alpha is not None and len(alpha) == 1:
         raise FormatError("alpha of one byte is not in the header")
-    density = sections.get(SectionKind.DENSITY, bytes([1] * 8))
-    if len(density) != 8 or 0 in struct.unpack("<II", density):
-        raise FormatError(f"density section is {density[:8].hex(' ')}, not two positive numbers of 4 bytes")
+    check_density(sections.get(SectionKind.DENSITY, bytes([1] * 8)))
     if len(tiles) < tile_count:
         raise TruncatedError(f"picture needs {tile_count} tiles, got {len(tiles)}")
     if len(tiles) > tile_count:
@@ -255,11 +254,11 @@ def _sorted_sections(data: Data, needed: list[bool]) -> tuple[dict[SectionKind, 
         if kind == SectionKind.TILE and len(tiles) < len(needed) and not needed[len(tiles)]:
             tiles.append(b"")
             continue
-        payload = _checked_payload(data, place, length)
+        payload = checked_payload(data, place, length)
         known = kind in SectionKind.__members__.values()
         if kind == SectionKind.TILE:
             tiles.append(payload)
-        elif not known and not kind & _ANCILLARY:
+        elif not known and not kind & ANCILLARY:
             raise UnsupportedError(f"unknown critical section {kind:#04x}")
         elif tiles:
             raise FormatError(f"section {kind:#04x} after the first tile")
@@ -270,26 +269,45 @@ def _sorted_sections(data: Data, needed: list[bool]) -> tuple[dict[SectionKind, 
     return sections, tiles
 
 
-def _header_size(data: Data) -> int:
+def constant_alpha(data: Data) -> bytes:
+    """The one byte of alpha in a sound header, or nothing."""
+    return data[_HEADER.size : header_size(data) - _CRC.size]
+
+
+def check_density(block: bytes) -> None:
+    """Raises FormatError for a density section that is none."""
+    if len(block) != 8 or 0 in struct.unpack("<II", block):
+        raise FormatError(f"density section is {block[:8].hex(' ')}, not two positive numbers of 4 bytes")
+
+
+def header_size(data: Data) -> int:
     """Bytes of a header that is long enough to have flags."""
     return HEADER_SIZE + bool(data[len(MAGIC) + 1] & _CONSTANT_ALPHA)
 
 
 def _sections(data: Data) -> Iterator[tuple[int, int, int]]:
     """Kind, place and length of the payload of each section."""
-    place = _header_size(data)
+    place = header_size(data)
     while place < len(data):
+        kind, length = section_at(data, place)
         start = place + SECTION_OVERHEAD
-        if len(data) < start:
-            raise TruncatedError(f"section header needs {SECTION_OVERHEAD} bytes, got {len(data) - place}")
-        kind, length = _SECTION.unpack_from(data, place)
-        if len(data) - start < length:
-            raise TruncatedError(f"section {kind:#04x} needs {length} bytes, got {len(data) - start}")
         yield kind, start, length
         place = start + length
 
 
-def _checked_payload(data: Data, start: int, length: int) -> bytes:
+def section_at(data: Data, place: int) -> tuple[int, int]:
+    """Kind and length of the payload of a section. Raises TruncatedError where it does not end within the data."""
+    start = place + SECTION_OVERHEAD
+    if len(data) < start:
+        raise TruncatedError(f"section header needs {SECTION_OVERHEAD} bytes, got {len(data) - place}")
+    kind, length = _SECTION.unpack_from(data, place)
+    if len(data) - start < length:
+        raise TruncatedError(f"section {kind:#04x} needs {length} bytes, got {len(data) - start}")
+    return kind, length
+
+
+def checked_payload(data: Data, start: int, length: int) -> bytes:
+    """The payload that begins at start. Raises FormatError where its checksum does not hold."""
     front = data[start - SECTION_OVERHEAD : start - _CRC.size]
     payload = data[start : start + length]
     _check_crc(f"section {front[0]:#04x}", zlib.crc32(payload, zlib.crc32(front)), data, start - _CRC.size)

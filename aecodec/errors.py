@@ -4,6 +4,7 @@ CodecError                  everything below; catch this one
 ├── FormatError             the bytes are not a sound .aec file
 │   └── TruncatedError      the bytes end too early
 ├── UnsupportedError        a sound file that this version or these weights cannot decode
+├── DigestError             a file that decodes here to another picture than where it was encoded
 └── InputError              the caller's picture or option cannot be used
 
 PictureWarning, a UserWarning, says what of a picture is not kept.
@@ -26,6 +27,10 @@ class TruncatedError(FormatError):
 
 class UnsupportedError(CodecError):
     """The file needs a newer format version, an unknown critical section or other weights."""
+
+
+class DigestError(CodecError):
+    """The decoded picture is not the one that the file has a digest of."""
 
 
 class InputError(CodecError, ValueError):

@@ -27,6 +27,18 @@ class Symbols(NamedTuple):
         z = np.empty((prior.N, *window.reduced(STRIDE).shape), np.int8)
         return cls(z, np.empty((prior.M, *window.reduced(Y_STRIDE).shape), np.int16), window)
 
+    @classmethod
+    def zeros(cls, prior: Prior, window: Box) -> Symbols:
+        symbols = cls.empty(prior, window)
+        symbols.z[:], symbols.y[:] = 0, 0
+        return symbols
+
+    def put(self, part: Symbols) -> None:
+        """Copy the symbols of a window inside this one."""
+        place = part.window.relative_to(self.window)
+        self.z[:, *place.cells(STRIDE)] = part.z
+        self.y[:, *place.cells(Y_STRIDE)] = part.y
+
 
 @dataclass(frozen=True)
 class TileCoder:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from aecodec.container import STRIDE, Y_STRIDE, Box, Header
 from aecodec.image import Pixels, crop_padded
-from aecodec.model import HYPER_REACH, SYNTHESIS_HALO, Autoencoder, Cut, anchor_weights
+from aecodec.layers import Cut
+from aecodec.model import HYPER_REACH, SYNTHESIS_HALO, Autoencoder, anchor_weights
 from aecodec.preview import render_reduced
 from aecodec.prior import SKIPPED_SCALES, Z_LIMIT, Prior, anchor_position
 from aecodec.symbols import Symbols

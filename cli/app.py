@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-import math
 import os
 import shlex
 import sys
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,8 @@ import click
 
 import aecodec
 from aecodec.cli import batch, cluster
+from aecodec.cli.checks import tell_losses, verify_file
+from aecodec.cli.facts import comparison, comparison_table, file_facts, file_table, model_facts, table
 from aecodec.cli.files import (
     check_target,
     image_file,
@@ -30,8 +29,9 @@ from aecodec.cli.files import (
     read_shown,
     replace_file,
 )
+from aecodec.cli.options import SCALES, read_region, share_freed_memory
 from aecodec.cli.urls import Place, place
-from aecodec.container import FORMAT_VERSION, MAX_PIXELS, STRIDE, SectionKind, unpack
+from aecodec.container import MAX_PIXELS
 
 FILE = click.Path(path_type=Path)  # what is wrong with a file is told by who opens it: exit code 1, not a usage error
 
@@ -52,9 +52,6 @@ DEVICE = click.option(
     help="Where the networks run; auto is CUDA where there is one.",
 )
 MODEL = click.option("--weights", type=FILE, help="Weights file (.safetensors) in place of the shipped ones.")
-
-
-SECTION_FACTS = [f"{kind.name.lower()}_bytes" for kind in SectionKind]
 MAX_PIXELS_OPTION = click.option(
     "--max-pixels",
     type=click.IntRange(min=1),
@@ -62,22 +59,7 @@ MAX_PIXELS_OPTION = click.option(
     show_default=True,
     help="Refuse larger pictures; a side has at most 65535 pixels.",
 )
-
-
 THREADS = click.option("--threads", type=click.IntRange(min=1), help="Threads at work  [default: one per CPU core]")
-SCALES = {"1": 1.0, "1/2": 1 / 2, "1/4": 1 / 4, "1/8": 1 / 8}
-MODES = {"L": "gray", "LA": "gray and transparency", "RGB": "color", "RGBA": "color and transparency"}
-
-
-def read_region(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int, int, int] | None:
-    """The value of --region."""
-    if value is None:
-        return None
-    try:
-        x, y, width, height = (int(number) for number in value.split(","))
-    except ValueError:
-        raise click.BadParameter(f"'{value}' is not X,Y,WIDTH,HEIGHT in pixels") from None
-    return x, y, width, height
 
 
 class Group(click.Group):
@@ -135,29 +117,6 @@ def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("-v", "--verbose", help="Say where the time goes.", **options)(command)
 
 
-def table(facts: dict[str, Any]) -> str:
-    width = max(16, *map(len, facts))
-    return "\n".join(f"{name:{width}} {value}" for name, value in facts.items())
-
-
-def file_table(facts: dict[str, Any]) -> str:
-    """What info found of a file, in words."""
-    lines = {
-        "file": facts["file"],
-        "format version": facts["format_version"],
-        "size": f"{facts['width']} x {facts['height']} pixels",
-        "mode": f"{facts['mode']}: {MODES[facts['mode']]}",
-        "quality": f"{facts['quality']:g}",
-        "weights": facts["model_id"],
-        "tiles": f"{facts['tiles']} of {facts['tile']} x {facts['tile']} pixels",
-        "bytes": f"{facts['size_bytes']}, {facts['bpp']} bits per pixel",
-        **{name.removesuffix("_bytes"): f"{facts[name]} bytes" for name in facts if name in SECTION_FACTS},
-    }
-    if "dpi" in facts:
-        lines["density"] = " x ".join(f"{value:g}" for value in facts["dpi"]) + " dots per inch"
-    return table(lines)
-
-
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(aecodec.__version__, prog_name="aecodec", message="%(prog)s %(version)s")
 @reporting
@@ -168,13 +127,7 @@ def main() -> None:
     aecodec encode photo.png photo.aec
     aecodec decode photo.aec photo.png
     """
-    _share_freed_memory()
-
-
-def _share_freed_memory() -> None:
-    """Let threads share one heap: glibc gives each its own, whose freed memory others cannot use (40 MB of 12 MP)."""
-    with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(-8, 1)  # M_ARENA_MAX
+    share_freed_memory()
 
 
 @main.command()
@@ -197,6 +150,7 @@ def _share_freed_memory() -> None:
 @click.option("--report", "report_file", type=FILE, help="For a folder: CSV file of sizes and PSNR.")
 @THREADS
 @click.option("--strip", is_flag=True, help="Drop ICC, EXIF, XMP and dpi; turn the pixels as EXIF says.")
+@click.option("--verify", is_flag=True, help="Add a digest and decode the file before it is written.")
 @MAX_PIXELS_OPTION
 @DEVICE
 @MODEL
@@ -220,6 +174,7 @@ def encode(
     report_file: Path | None,
     threads: int | None,
     strip: bool,
+    verify: bool,
     max_pixels: int,
     device: str,
     weights: Path | None,
@@ -238,6 +193,7 @@ def encode(
     aecodec encode photos/ archive/ --recursive --engine dask --cluster tcp://host:8786
     """
     options: dict[str, Any] = {"quality": quality, "bpp": bpp, "max_bytes": max_bytes, "psnr": psnr, "ms_ssim": ssim}
+    options["verify"] = verify
     if address and (jobs or engine != "dask"):
         raise click.UsageError("--cluster is for --engine dask, and has workers of its own in place of --jobs")
     if source.is_dir():
@@ -274,6 +230,7 @@ def encode(
     "--region", metavar="X,Y,W,H", callback=read_region, help="Only this part, in pixels from the upper left."
 )
 @click.option("--scale", type=click.Choice(list(SCALES)), default="1", show_default=True, help="A smaller picture.")
+@click.option("--partial", "rescue", is_flag=True, help="Of a damaged file: every sound tile, gray for the rest.")
 @THREADS
 @MAX_PIXELS_OPTION
 @DEVICE
@@ -287,6 +244,7 @@ def decode(
     target: Path,
     region: tuple[int, int, int, int] | None,
     scale: str,
+    rescue: bool,
     threads: int | None,
     max_pixels: int,
     device: str,
@@ -298,6 +256,7 @@ def decode(
     aecodec decode photo.aec photo.png
     aecodec decode --region 500,200,640,480 photo.aec detail.png
     aecodec decode --scale 1/8 photo.aec thumbnail.jpg
+    aecodec decode --partial damaged.aec rest.png
     """
     check_target(target)
     form = image_format(target)
@@ -306,11 +265,47 @@ def decode(
         load = partial(aecodec.Codec.load, weights) if weights else partial(aecodec.Codec.load_for, data)
         codec = load(device, threads=threads)
         report.timing("load model")
-        image = codec.decode(data, region=region, scale=SCALES[scale], max_pixels=max_pixels)
+        options: dict[str, Any] = {"region": region, "scale": SCALES[scale], "max_pixels": max_pixels}
+        image, losses = codec.decode_partial(data, **options) if rescue else (codec.decode(data, **options), [])
         report.timing("decode")
+        tiles = len(aecodec.read_header(data, max_pixels=max_pixels).tiles())
     replace_file(target, image_file(image, form))
     report.timing("write")
     report.result(target, f"{image.width}x{image.height} {image.mode}")
+    tell_losses(losses, tiles)
+
+
+@main.command()
+@click.argument("source", type=FILE, metavar="FILE")
+@click.option("--original", type=FILE, help="The image that was encoded: tell the PSNR, too.")
+@THREADS
+@MAX_PIXELS_OPTION
+@DEVICE
+@MODEL
+@reporting
+@click.pass_obj
+def verify(
+    report: Reporter,
+    /,
+    source: Path,
+    original: Path | None,
+    threads: int | None,
+    max_pixels: int,
+    device: str,
+    weights: Path | None,
+) -> None:
+    """Check the .aec FILE: structure, checksums, weights, a full decode, and its digest if it has one.
+
+    A digest comes from encode --verify. The first thing that is wrong ends it, with exit code 1.
+
+    \b
+    aecodec verify photo.aec
+    aecodec verify photo.aec --original photo.png
+    """
+    for check, found in verify_file(source, original, device, weights, threads, max_pixels):
+        if not report.quiet:
+            click.echo(f"{check:10}{found}")
+        report.timing(check)
 
 
 @main.command()
@@ -327,45 +322,8 @@ def info(source: Path | None, as_json: bool, model: bool, weights: Path | None) 
     """
     if (source is None) != model:
         raise click.UsageError("give either a FILE or --model")
-    facts = _file_facts(source) if source else _model_facts(weights)
+    facts = file_facts(source) if source else model_facts(weights)
     click.echo(json.dumps(facts) if as_json else file_table(facts) if source else table(facts))
-
-
-def _file_facts(source: Path) -> dict[str, Any]:
-    data = source.read_bytes()
-    header, sections, tiles = unpack(data)
-    facts: dict[str, Any] = {
-        "file": str(source),
-        "format_version": FORMAT_VERSION,
-        "width": header.width,
-        "height": header.height,
-        "mode": header.mode,
-        "quality": header.quality,
-        "model_id": f"{header.model_id:08x}",
-        "tile": header.tile * STRIDE,
-        "tiles": len(tiles),
-        "size_bytes": len(data),
-        "bpp": round(8 * len(data) / header.width / header.height, 4),
-        **{f"{kind.name.lower()}_bytes": len(block) for kind, block in sections.items() if kind != SectionKind.DENSITY},
-    }
-    if SectionKind.DENSITY in sections:
-        from aecodec.image import read_density
-
-        facts["dpi"] = read_density(sections[SectionKind.DENSITY])
-    return facts
-
-
-def _model_facts(file: Path | None) -> dict[str, Any]:
-    codec = aecodec.Codec.load(file, "cpu")
-    model = codec.weights
-    return {
-        "model_id": f"{model.model_id:08x}",
-        "sha256": model.sha256,
-        "parameters": sum(array.size for array in model.network.values()) + model.prior.weight.size,
-        **{f"kmac_per_px_{name.replace(' ', '_')}": round(value, 2) for name, value in codec.complexity().items()},
-        "trained_steps": model.training["steps"],
-        "trained_minutes": model.training["minutes"],
-    }
 
 
 @main.command()
@@ -384,20 +342,9 @@ def compare(reference: Path, other: Path, as_json: bool, max_pixels: int, device
     \b
     aecodec compare photo.png photo.aec
     """
-    from aecodec import metrics
-
     a, b = (read_shown(path, device, weights, max_pixels) for path in (reference, other))
-    psnr = metrics.psnr(a, b)
-    ms_ssim = metrics.ms_ssim(a, b) if min(a.shape[:2]) > metrics.MS_SSIM_MIN_SIDE else None
-    bpp = metrics.bpp(other.stat().st_size, b.shape[1], b.shape[0])
-    if as_json:
-        finite = None if math.isinf(psnr) else round(psnr, 4)
-        click.echo(json.dumps({"psnr": finite, "ms_ssim": ms_ssim, "bpp": round(bpp, 4)}))
-        return
-    click.echo(f"PSNR      {'equal' if math.isinf(psnr) else f'{psnr:.2f} dB'}")
-    none = f"none: sides are not above {metrics.MS_SSIM_MIN_SIDE} pixels"
-    click.echo(f"MS-SSIM   {none if ms_ssim is None else f'{ms_ssim:.5f} ({metrics.ms_ssim_db(ms_ssim):.2f} dB)'}")
-    click.echo(f"bpp       {bpp:.4f}")
+    facts = comparison(a, b, other.stat().st_size)
+    click.echo(json.dumps(facts) if as_json else comparison_table(facts))
 
 
 @main.command()

@@ -77,9 +77,7 @@ def open_data(path: Path) -> Iterator[Data]:
 
 def read_shown(path: Path, device: str, weights: Path | None, max_pixels: int) -> NDArray[np.uint8]:
     """What a viewer shows of an image or .aec file, [H, W, 3]: turned as EXIF says, transparency on white."""
-    import numpy as np
-
-    from aecodec.image import flatten, shown_pixels
+    from aecodec.image import shown_pixels
 
     with path.open("rb") as file:
         packed = file.read(len(MAGIC)) == MAGIC
@@ -88,8 +86,16 @@ def read_shown(path: Path, device: str, weights: Path | None, max_pixels: int) -
         return shown_pixels(picture._replace(gray=False))
     with open_data(path) as data:
         codec = aecodec.Codec.load(weights, device) if weights else aecodec.Codec.load_for(data, device)
-        image = ImageOps.exif_transpose(codec.decode(data, max_pixels=max_pixels))
-    return np.asarray(flatten(image).convert("RGB"))
+        return shown(codec.decode(data, max_pixels=max_pixels))
+
+
+def shown(image: Image.Image) -> NDArray[np.uint8]:
+    """What a viewer shows of a decoded picture, [H, W, 3]."""
+    import numpy as np
+
+    from aecodec.image import flatten
+
+    return np.asarray(flatten(ImageOps.exif_transpose(image)).convert("RGB"))
 
 
 def image_format(path: Path) -> str:

@@ -25,6 +25,7 @@ CASES = {
     "alpha": (150, 100, "RGBA", 60, 1),  # WebP, constant and hidden tiles
     "constant_alpha": (40, 30, "LA", 60, 16),
     "density": (20, 20, "RGB", 60, 16),
+    "digest": (150, 130, "RGB", 60, 16),
 }
 
 
@@ -52,7 +53,7 @@ def main() -> None:
             image.putalpha(128)
         if name == "density":
             image.info["dpi"] = (300, 72.009)
-        data = codec.encode(image, quality=quality, tile=tile)
+        data = codec.encode(image, quality=quality, tile=tile, verify=name == "digest")
         (GOLDEN / f"{name}.aec").write_bytes(data)
         Image.fromarray(np.asarray(codec.decode(data))).save(GOLDEN / f"{name}.png")
         manifest[name] = symbols_sha256(codec, data)

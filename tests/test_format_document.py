@@ -12,6 +12,8 @@ from make_golden import GOLDEN
 from PIL import Image
 from support import DATA
 
+from aecodec.container import SectionKind, unpack
+
 MANIFEST: dict[str, str] = json.loads((GOLDEN / "manifest.json").read_text())
 
 
@@ -24,3 +26,12 @@ def test_independent_decoder_reads_golden_files(name: str) -> None:
     with Image.open(GOLDEN / f"{name}.png") as reference:
         difference = independent_decoder.decode(data, weights) - np.asarray(reference).astype(int)
     assert np.abs(difference).max() <= 1
+
+
+def test_independent_decoder_makes_the_digest() -> None:
+    data = (GOLDEN / "digest.aec").read_bytes()
+    header, _, _ = independent_decoder.read_container(data)
+    with Image.open(GOLDEN / "digest.png") as reference:
+        pixels = np.asarray(reference).astype(int)
+    expected = np.frombuffer(unpack(data).sections[SectionKind.DIGEST], np.uint8)
+    assert np.abs(independent_decoder.digest(header, pixels) - expected).max() == 0

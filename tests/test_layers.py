@@ -15,16 +15,26 @@ import aecodec.cli
 ROWS = [
     {"errors", "_native"},
     {"container", "metrics", "tables"},
-    {"alpha", "image"},
-    {"entropy", "prior", "reference"},
-    {"model", "symbols", "target", "weights", "workers"},
+    {"alpha", "digest", "image"},
+    {"entropy", "prior", "reference", "rescue"},
+    {"layers", "symbols", "target", "weights", "workers"},
+    {"model"},
     {"preview"},
     {"transform"},
     {"codec"},
     {"imageio", "numcodecs", "pillow", "train"},
 ]
 # What users may import, and so the commands: the package and these modules.
-PUBLIC = {"aecodec", "aecodec.container", "aecodec.image", "aecodec.metrics", "aecodec.train", "aecodec.weights"}
+PUBLIC = {
+    "aecodec",
+    "aecodec.container",
+    "aecodec.digest",
+    "aecodec.image",
+    "aecodec.metrics",
+    "aecodec.rescue",
+    "aecodec.train",
+    "aecodec.weights",
+}
 # Which bench times one by one.
 PARTS = {
     "aecodec.codec",

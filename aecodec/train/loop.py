@@ -24,7 +24,8 @@ from tqdm import tqdm
 from aecodec.codec import pick_device
 from aecodec.container import STRIDE
 from aecodec.errors import CodecError, InputError
-from aecodec.model import CONFIGS, Pointwise
+from aecodec.layers import Pointwise
+from aecodec.model import CONFIGS
 from aecodec.prior import ANCHORS
 from aecodec.train.data import SIDE, load_squares, random_crops
 from aecodec.train.export import restore

@@ -9,15 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aecodec.layers import Pointwise, inward_clamp
 from aecodec.model import (
     LOG_STEP,
     MIDDLE_LMBDA,
     SCALE_MIN,
     Autoencoder,
     ModelConfig,
-    Pointwise,
     anchor_weights,
-    inward_clamp,
     lmbda,
     log_gain_start,
 )

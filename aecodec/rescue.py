@@ -1,0 +1,228 @@
+"""What is left of a damaged file: every section whose checksum holds, and where it belongs.
+
+Tiles carry no number, so their place follows from their order. A section whose length can still be believed counts as
+one lost section. Otherwise the next sound section is searched for, and how many tiles lie in the gap is not known: the
+tiles before the first gap are counted from the first tile, those behind the last from the last one, and tiles between
+two gaps are kept only if one lost tile in each gap explains the number of all.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aecodec.alpha import Alpha, decode_alpha
+from aecodec.container import (
+    ANCILLARY,
+    MAX_PIXELS,
+    SECTION_OVERHEAD,
+    Box,
+    Data,
+    Header,
+    SectionKind,
+    check_density,
+    checked_payload,
+    constant_alpha,
+    header_size,
+    read_header,
+    section_at,
+    unpack,
+)
+from aecodec.errors import FormatError, UnsupportedError
+
+_KINDS = re.compile(b"[" + re.escape(bytes(SectionKind)) + b"]")
+_GRAY = 128
+_MIN_STREAM = 8  # bytes; always a multiple of 4
+_EFFORT = 64  # bytes that are looked at for each byte of the file: hostile files cannot make the search long
+
+
+class Loss(NamedTuple):
+    """Something of a file that is gone."""
+
+    reason: str
+    box: Box | None  # in pixels of the picture; None for what is no tile
+
+
+class Remains(NamedTuple):
+    """What is left of a file."""
+
+    header: Header
+    sections: dict[SectionKind, bytes]
+    tiles: list[bytes | None]  # one per tile, in the order of header.tiles(); None where it is lost
+    losses: list[Loss]
+
+
+class _Found(NamedTuple):
+    """One section, or a gap of an unknown number of sections."""
+
+    kind: int | None  # None for a gap
+    payload: bytes | None  # None where it is damaged
+    reason: str = ""
+
+
+def salvage(data: Data, *, max_pixels: int = MAX_PIXELS) -> Remains:
+    """Everything sound of a file whose header is. Raises as read_header, and UnsupportedError for what is newer."""
+    header = read_header(data, max_pixels=max_pixels)
+    boxes = [box.grown(0, header.bounds) for box in header.tiles()]
+    found = _named(_Search(data).run(header_size(data)), len(boxes))
+    sections, losses = _sections(found)
+    if constant := constant_alpha(data):
+        sections[SectionKind.ALPHA] = constant
+    elif header.alpha and SectionKind.ALPHA not in sections:
+        losses.append(Loss("alpha: the picture is opaque now", None))
+    placed = _place(found, len(boxes))
+    tiles = [None if one is None else one.payload for one in placed]
+    lost = [(box, one) for box, one in zip(boxes, placed, strict=True) if one is None or one.payload is None]
+    losses += [Loss("not found" if one is None else one.reason, box) for box, one in lost]
+    return Remains(header, sections, tiles, losses or _violations(data, max_pixels))
+
+
+def _violations(data: Data, max_pixels: int) -> list[Loss]:
+    """What else makes decode refuse a file of which nothing is missing, such as a tile too many."""
+    try:
+        unpack(data, max_pixels=max_pixels)
+    except FormatError as error:
+        return [Loss(str(error), None)]
+    return []
+
+
+def fill_lost(pixels: NDArray[np.uint8], losses: list[Loss], area: Box, factor: int) -> None:
+    """Make lost tiles gray in the pixels of an area, each the mean of factor x factor."""
+    for loss in losses:
+        shared = loss.box and loss.box.intersection(area)
+        if shared:
+            pixels[shared.reduced(factor).relative_to(area.reduced(factor)).cells(1)] = _GRAY
+
+
+def partial_alpha(remains: Remains, area: Box, factor: int) -> tuple[Alpha | None, list[Loss]]:
+    """Alpha of an area; opaque where it is lost, which a loss tells unless salvage did."""
+    if not remains.header.alpha:
+        return None, []
+    opaque = np.full(area.reduced(factor).shape, 255, np.uint8)
+    if SectionKind.ALPHA not in remains.sections:
+        return opaque, []
+    try:
+        return decode_alpha(remains.sections[SectionKind.ALPHA], remains.header, area, factor), []
+    except FormatError as error:
+        return opaque, [Loss(f"{error}: the picture is opaque now", None)]
+
+
+class _Search:
+    """Goes through the sections of a file, over damage as well."""
+
+    def __init__(self, data: Data) -> None:
+        self.data = data
+        self.effort = _EFFORT * len(data)
+
+    def run(self, place: int) -> list[_Found]:
+        """All sections and gaps, to the end of the data."""
+        found: list[_Found] = []
+        while place < len(self.data):
+            damaged, after = self.chain(place)
+            if after is None:
+                after = self.next_sound(place + 1)
+                damaged = [_Found(None, None, f"bytes {place}..{after - 1} are no sound section")]
+            found += damaged
+            place = after
+            if place < len(self.data):
+                kind, length = section_at(self.data, place)
+                start = place + SECTION_OVERHEAD
+                found.append(_Found(kind, bytes(self.data[start : start + length])))
+                place = start + length
+        return found
+
+    def chain(self, place: int) -> tuple[list[_Found], int | None]:
+        """Damaged sections in a row up to a sound one or the end; None for the place if lengths lead to neither."""
+        damaged: list[_Found] = []
+        while place < len(self.data):
+            try:
+                kind, length = section_at(self.data, place)
+            except FormatError:
+                return damaged, None
+            reason = self.defect(place, length)
+            if reason is None:
+                return damaged, place
+            if self.effort < 0:
+                return damaged, None
+            damaged.append(_Found(kind, None, reason))
+            place += SECTION_OVERHEAD + length
+        return damaged, place
+
+    def next_sound(self, place: int) -> int:
+        """Where the next sound section of a known kind begins; the end if there is none."""
+        for match in _KINDS.finditer(self.data, place):
+            if self.effort < 0:
+                break
+            try:
+                kind, length = section_at(self.data, match.start())
+            except FormatError:
+                continue
+            if kind == SectionKind.TILE and (length < _MIN_STREAM or length % 4):
+                continue
+            if self.defect(match.start(), length) is None:
+                return match.start()
+        return len(self.data)
+
+    def defect(self, place: int, length: int) -> str | None:
+        """What is wrong with a section that lies within the data."""
+        self.effort -= SECTION_OVERHEAD + length
+        try:
+            checked_payload(self.data, place + SECTION_OVERHEAD, length)
+        except FormatError as error:
+            return str(error)
+        return None
+
+
+def _named(found: list[_Found], count: int) -> list[_Found]:
+    """The kind of a damaged section may be damaged too; where it stands tells which are tiles, of count in all."""
+    first = next((i for i, one in enumerate(found) if one.kind == SectionKind.TILE and one.payload is not None), 0)
+    damaged = [i for i, one in enumerate(found) if one.kind is not None and one.payload is None]
+    kinds = [SectionKind.TILE if i in set(damaged) and i > first else one.kind for i, one in enumerate(found)]
+    if None not in kinds:
+        before = [i for i in damaged if i < first]
+        missing = count - kinds[first:].count(SectionKind.TILE)
+        for rank, i in enumerate(reversed(before)):
+            kinds[i] = SectionKind.TILE if rank < missing else SectionKind.ICC
+    return [one._replace(kind=kind) for one, kind in zip(found, kinds, strict=True)]
+
+
+def _sections(found: list[_Found]) -> tuple[dict[SectionKind, bytes], list[Loss]]:
+    """What is sound besides the tiles, and what is lost besides them."""
+    sections: dict[SectionKind, bytes] = {}
+    losses = []
+    for kind, payload, reason in found:
+        if kind == SectionKind.TILE:
+            continue
+        if kind is None or payload is None:
+            losses.append(Loss(reason, None))
+        elif kind in SectionKind.__members__.values():
+            sections.setdefault(SectionKind(kind), payload)
+        elif not kind & ANCILLARY:
+            raise UnsupportedError(f"unknown critical section {kind:#04x}")
+    try:
+        check_density(sections.get(SectionKind.DENSITY, bytes([1] * 8)))
+    except FormatError as error:
+        del sections[SectionKind.DENSITY]
+        losses.append(Loss(str(error), None))
+    return sections, losses
+
+
+def _place(found: list[_Found], count: int) -> list[_Found | None]:
+    """The tile at each of count places, None where none was found."""
+    runs: list[list[_Found]] = [[]]
+    for one in found:
+        if one.kind is None:
+            runs.append([])
+        elif one.kind == SectionKind.TILE:
+            runs[-1].append(one)
+    gaps, missing = len(runs) - 1, count - sum(map(len, runs))
+    if gaps == 0 or missing <= 0:
+        tiles: list[_Found | None] = [tile for run in runs for tile in run]
+        return (tiles + [None] * max(missing, 0))[:count]
+    if gaps > 1 and missing == gaps and runs[0] and runs[-1]:
+        return [tile for run in runs for tile in (*run, None)][:count]
+    first, last = runs[0], runs[-1]
+    return [*first, *[None] * (count - len(first) - len(last)), *last]

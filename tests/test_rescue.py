@@ -1,0 +1,236 @@
+"""decode --partial: what is left of damaged files, in the right place."""
+
+from __future__ import annotations
+
+import random
+import struct
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from numpy.typing import NDArray
+from PIL import Image
+from support import DATA
+
+from aecodec import Codec, FormatError, UnsupportedError
+from aecodec.cli.app import main
+from aecodec.container import HEADER_SIZE, SECTION_OVERHEAD, Box, pack, unpack
+from aecodec.rescue import salvage
+
+TINY = ["--weights", DATA / "tiny.safetensors"]
+COLUMNS, ROWS = 10, 7
+
+
+@pytest.fixture(scope="module")
+def photo(tiny: Codec, coffee: Image.Image) -> tuple[bytes, NDArray[np.int_]]:
+    """A file of 10x7 tiles of 64 pixels with a profile, and what it decodes to."""
+    image = coffee.copy()
+    image.info = {"icc_profile": b"a profile that is no profile"}
+    data = tiny.encode(image, tile=1)
+    return data, np.asarray(tiny.decode(data)).astype(int)
+
+
+def starts(data: bytes) -> list[int]:
+    """Where the sections of a file begin."""
+    places = [HEADER_SIZE]
+    while places[-1] < len(data):
+        places.append(places[-1] + SECTION_OVERHEAD + struct.unpack_from("<I", data, places[-1] + 1)[0])
+    return places[:-1]
+
+
+def flipped(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :]
+
+
+def lost_numbers(data: bytes) -> list[int]:
+    """Tiles that salvage does not find."""
+    return [number for number, tile in enumerate(salvage(data).tiles) if tile is None]
+
+
+def check_picture(picture: Image.Image, whole: NDArray[np.int_], lost: list[int]) -> None:
+    """Lost tiles are gray, those that cannot see one are as in the sound file, and their neighbors are much alike."""
+    pixels = np.asarray(picture).astype(int)
+    assert pixels.shape == whole.shape
+    boxes = [
+        Box(64 * (n % COLUMNS), 64 * (n // COLUMNS), 64 * (n % COLUMNS) + 64, 64 * (n // COLUMNS) + 64)
+        for n in range(70)
+    ]
+    for number, box in enumerate(boxes):
+        difference = np.abs(pixels - whole)[box.cells(1)]
+        if number in lost:
+            assert np.all(pixels[box.cells(1)] == 128)
+        elif all(boxes[other].grown(128, Box(-999, -999, 9999, 9999)).intersection(box) is None for other in lost):
+            assert difference.max() <= 1, number
+        else:
+            assert difference.mean() < 20, number
+
+
+def test_sound_file_loses_nothing(tiny: Codec, photo: tuple[bytes, NDArray[np.int_]]) -> None:
+    picture, losses = tiny.decode_partial(photo[0])
+    assert losses == []
+    check_picture(picture, photo[1], [])
+    assert picture.info == tiny.decode(photo[0]).info
+
+
+@pytest.mark.parametrize("part", ["kind", "length", "crc", "payload"])
+def test_one_damaged_byte_costs_one_tile(tiny: Codec, photo: tuple[bytes, NDArray[np.int_]], part: str) -> None:
+    data, whole = photo
+    offset = {"kind": 0, "length": 2, "crc": 6, "payload": 12}[part]
+    for tile in (0, 34, 69):
+        damaged = flipped(data, starts(data)[1 + tile] + offset)
+        assert lost_numbers(damaged) == [tile]
+    picture, losses = tiny.decode_partial(damaged)
+    check_picture(picture, whole, [69])
+    assert [loss.box for loss in losses if loss.box is not None] == [Box(576, 384, 600, 400)]
+
+
+def test_several_damaged_tiles(tiny: Codec, photo: tuple[bytes, NDArray[np.int_]]) -> None:
+    data, whole = photo
+    places = starts(data)[1:]
+    damaged = data
+    for tile, offset in ((3, 12), (4, 12), (5, 0), (60, 2)):
+        damaged = flipped(damaged, places[tile] + offset)
+    picture, _ = tiny.decode_partial(damaged)
+    assert lost_numbers(damaged) == [3, 4, 5, 60]
+    check_picture(picture, whole, [3, 4, 5, 60])
+    damaged = flipped(damaged, places[20] + 3)  # two gaps, one tile in each
+    assert lost_numbers(damaged) == [3, 4, 5, 20, 60]
+
+
+def test_block_of_bytes_that_is_gone_or_zero(photo: tuple[bytes, NDArray[np.int_]]) -> None:
+    data, _ = photo
+    places = starts(data)[1:]
+    begin, end = places[30] + 20, places[34] + 5
+    assert lost_numbers(data[:begin] + bytes(end - begin) + data[end:]) == [30, 31, 32, 33, 34]
+    assert lost_numbers(data[:begin] + data[end:]) == [30, 31, 32, 33, 34]
+
+
+def test_every_truncation_keeps_the_tiles_before_it(tiny: Codec, photo: tuple[bytes, NDArray[np.int_]]) -> None:
+    data, whole = photo
+    ends = [*starts(data)[2:], len(data)]
+    lengths = random.Random(1).sample(range(ends[0], len(data)), 30)
+    for length in [*lengths, *ends[:3]]:
+        assert lost_numbers(data[:length]) == [n for n, end in enumerate(ends) if end > length], length
+    picture, losses = tiny.decode_partial(data[: ends[44]])
+    assert len(losses) == 70 - 45
+    check_picture(picture, whole, list(range(45, 70)))
+
+
+def test_what_cannot_be_placed_is_not_shown(photo: tuple[bytes, NDArray[np.int_]]) -> None:
+    """Two gaps of unknown size: tiles between them could be anywhere."""
+    data, _ = photo
+    places = starts(data)[1:]
+    damaged = flipped(data, places[50] + 2)
+    damaged = damaged[: places[20] + 7] + damaged[places[22] + 7 :]
+    assert lost_numbers(damaged) == list(range(20, 51))
+
+
+def test_damage_before_the_tiles_costs_no_tile(tiny: Codec, photo: tuple[bytes, NDArray[np.int_]]) -> None:
+    data, whole = photo
+    for offset in (0, 2, 6, 12):
+        damaged = flipped(data, HEADER_SIZE + offset)
+        assert lost_numbers(damaged) == []
+        picture, losses = tiny.decode_partial(damaged)
+        assert [loss.box for loss in losses] == [None]
+        assert picture.info == {}
+    check_picture(picture, whole, [])
+    assert [loss.box for loss in tiny.decode_partial(data + b"garbage").losses] == [None]
+
+
+def test_lost_alpha_makes_opaque(tiny: Codec) -> None:
+    data = (DATA / "golden" / "alpha.aec").read_bytes()
+    expected = np.asarray(tiny.decode(data))
+    picture, losses = tiny.decode_partial(flipped(data, HEADER_SIZE + 20))
+    assert picture.mode == "RGBA"
+    assert np.all(np.asarray(picture)[:, :, 3] == 255)
+    assert np.array_equal(np.asarray(picture)[:, :, :3], expected[:, :, :3])
+    assert any("alpha" in loss.reason for loss in losses)
+    constant = (DATA / "golden" / "constant_alpha.aec").read_bytes()
+    assert tiny.decode_partial(constant).losses == []
+    assert np.asarray(tiny.decode_partial(constant).image)[0, 0, 1] == 128
+
+
+def test_region_and_scale_of_what_is_left(tiny: Codec, photo: tuple[bytes, NDArray[np.int_]]) -> None:
+    data, whole = photo
+    damaged = flipped(data, starts(data)[1] + 12)
+    part = tiny.decode_partial(damaged, region=(300, 200, 100, 90))
+    assert part.losses == []
+    assert np.abs(np.asarray(part.image) - whole[200:290, 300:400]).max() <= 1
+    small = np.asarray(tiny.decode_partial(damaged, scale=1 / 8).image)
+    assert np.all(small[:8, :8] == 128)
+    assert np.any(small[8:, 8:] != 128)
+
+
+def test_what_no_flag_mends(tiny: Codec, photo: tuple[bytes, NDArray[np.int_]]) -> None:
+    data, _ = photo
+    with pytest.raises(FormatError, match="header is damaged"):
+        tiny.decode_partial(flipped(data, 9))
+    with pytest.raises(FormatError, match="none of 70 tiles is left"):
+        tiny.decode_partial(data[: starts(data)[1] + 30])
+    front = struct.pack("<BI", 7, 0)
+    newer = data[:HEADER_SIZE] + front + struct.pack("<I", zlib.crc32(front)) + data[HEADER_SIZE:]
+    with pytest.raises(UnsupportedError, match="unknown critical section 0x07"):
+        tiny.decode_partial(newer)
+
+
+def test_stream_that_is_wrong_behind_a_right_checksum(tiny: Codec, photo: tuple[bytes, NDArray[np.int_]]) -> None:
+    header, sections, tiles = unpack(photo[0])
+    tiles[11] = bytes(8)
+    picture, losses = tiny.decode_partial(pack(header, sections, tiles))
+    assert [(loss.box, "impossible state" in loss.reason) for loss in losses] == [(Box(64, 64, 128, 128), True)]
+    check_picture(picture, photo[1], [11])
+
+
+def test_hostile_bytes_take_no_long_search(tiny: Codec) -> None:
+    """Every byte begins a section that ends within the file, and none is sound."""
+    data = (DATA / "golden" / "tiles.aec").read_bytes()[:HEADER_SIZE] + b"\x01\x08\x00\x01\x00" * 40_000
+    started = time.process_time()
+    with pytest.raises(FormatError, match="none of 12 tiles is left"):
+        tiny.decode_partial(data)
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_damage_gives_a_picture_or_an_error(
+    tiny: Codec, photo: tuple[bytes, NDArray[np.int_]], seed: int
+) -> None:
+    """No tile is ever in a wrong place."""
+    rng = random.Random(seed)
+    _, _, tiles = unpack(photo[0])
+    damaged = bytearray(photo[0])
+    for _ in range(rng.randint(1, 8)):
+        place = rng.randrange(HEADER_SIZE, len(damaged))
+        damaged[place : place + rng.choice((1, 1, 40))] = rng.randbytes(rng.choice((1, 1, 40)))
+    for tile, expected in zip(salvage(bytes(damaged)).tiles, tiles, strict=True):
+        assert tile in (None, expected)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_the_command_lists_what_was_lost(tmp_path: Path) -> None:
+    data = (DATA / "golden" / "tiles.aec").read_bytes()
+    packed, out = tmp_path / "a.aec", tmp_path / "a.png"
+    packed.write_bytes(flipped(data, starts(data)[5] + 12))
+    out.write_bytes(b"precious")
+    result = run("decode", packed, out, *TINY)
+    assert (result.exit_code, out.read_bytes()) == (1, b"precious")
+    result = run("decode", "--partial", packed, out, *TINY)
+    assert result.exit_code == 1
+    assert result.stdout == f"{out}: 200x130 RGB\n"
+    first, second = result.stderr.splitlines()
+    assert first == "Error: the file is damaged, 1 of 12 tiles is lost"
+    assert second.startswith("lost: tile 64,64,64,64: section 0x01 is damaged: CRC-32")
+    with Image.open(out) as image:
+        assert image.crop((64, 64, 128, 128)).getextrema() == ((128, 128),) * 3
+    packed.write_bytes(data)
+    assert run("decode", "--partial", packed, out, *TINY).exit_code == 0
+    packed.write_bytes(data[:60])
+    out.write_bytes(b"precious")
+    result = run("decode", "--partial", packed, out, *TINY)
+    assert (result.exit_code, "none of 12 tiles is left" in result.stderr) == (1, True)
+    assert out.read_bytes() == b"precious"
