@@ -109,7 +109,8 @@ class DepthConvBlock(nn.Module):
 
     def forward(self, x: Tensor, cut: Cut = WHOLE) -> Tensor:
         x = self.leave(self.act(cut(self.spatial(self.enter(x))))).add_(cut(x))
-        return self.reduce(self.act(self.expand(x))).add_(x)
+        mixed: Tensor = self.reduce(self.act(self.expand(x)))
+        return mixed.add_(x)
 
     def fold(self) -> None:
         fold_act(self.spatial, self.leave)
