@@ -17,6 +17,7 @@ from aecodec import CodecError
 
 ROOT = Path(__file__).parent.parent
 DEMONSTRATION = ROOT / "tests" / "data" / "coffee.png"
+POSTER_QUALITY = 8  # of JPEG, which falls apart there
 NEW = click.Path(path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 RESULTS = click.Path(exists=True, path_type=Path)
@@ -97,6 +98,16 @@ def table(results: Path, anchor: str) -> None:
 
 
 @main.command()
+@click.argument("results", type=RESULTS)
+def speed_table(results: Path) -> None:
+    """The Markdown table of RESULTS of speed: seconds and memory by size."""
+    from bench import compare
+    from bench.results import read
+
+    print(compare.speed_table(read(results)))
+
+
+@main.command()
 @click.argument("results", type=RESULTS, nargs=-1, required=True)
 @click.option("--anchor", default="jpeg", show_default=True, help="A measured codec, or a published curve.")
 def compare(results: tuple[Path, ...], anchor: str) -> None:
@@ -131,22 +142,25 @@ def plot(results: Path, target: Path, what: str) -> None:
 @main.command()
 @click.option("--project", default=ROOT, type=FOLDER, help="Default is this one.")
 def readme(project: Path) -> None:
-    """Put the committed Kodak results into README.md and docs: the table and the plots."""
-    from bench.compare import table
-    from bench.plot import rd_plot
+    """Put the committed results into README.md and docs: the tables, the plots and the picture."""
+    from bench.compare import speed_table, table
+    from bench.demo import poster
+    from bench.plot import rd_plot, speed_plot
     from bench.results import read
 
-    results = read(project / "bench" / "results" / "kodak.jsonl")
-    text, count = re.subn(
-        r"(<!-- table: [^\n]*-->\n).*?(<!-- end of table -->)",
-        lambda marks: f"{marks[1]}{table(results)}\n{marks[2]}",
-        (project / "README.md").read_text(),
-        flags=re.DOTALL,
-    )
-    if count != 1:
-        raise click.ClickException(f"README.md has {count} marked tables, not 1")
+    rates, speeds = (read(project / "bench" / "results" / name) for name in ("kodak.jsonl", "speed.jsonl"))
+    text = (project / "README.md").read_text()
+    for command, lines in (("table", table(rates)), ("speed-table", speed_table(speeds))):
+        mark = (
+            rf"(?<=<!-- table: python -m bench {command} bench/results/)(\w+.jsonl -->\n).*?(?=<!-- end of table -->)"
+        )
+        text, count = re.subn(mark, rf"\1{lines}\n", text, flags=re.DOTALL)
+        if count != 1:
+            raise click.ClickException(f"README.md has {count} tables of {command}, not 1")
     (project / "README.md").write_text(text)
-    rd_plot(results, project / "docs" / "rd-kodak.svg")
+    rd_plot(rates, project / "docs" / "rd-kodak.svg")
+    speed_plot(speeds, project / "docs" / "speed.svg")
+    poster(DEMONSTRATION, project / "docs" / "side-by-side.png", POSTER_QUALITY)
 
 
 @main.command()
@@ -238,21 +252,6 @@ def training(steps: int, device: str, **settings: Any) -> None:
     from bench.trainer import run
 
     run(TrainConfig(**settings), steps, device)
-
-
-@main.command()
-@click.argument("names", nargs=-1)
-@click.option("--data", multiple=True, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--validation", required=True, type=FOLDER)
-@click.option("--minutes", default=10.0, show_default=True)
-@click.option("--every", default=0.0, help="Minutes between measurements on the way.")
-@click.option("--out", required=True, type=NEW)
-def variants(names: list[str], data: list[Path], validation: Path, minutes: float, every: float, out: Path) -> None:
-    """BD-rate of variants of the training after equal time, one after another."""
-    from bench.variants import run
-
-    for name in names:
-        run(name, list(data), validation, minutes, out / name.replace(" ", "-"), every)
 
 
 @main.command()

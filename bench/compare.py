@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from aecodec import InputError, metrics
-from bench.results import Curve, Point, Record, Run, curves, ms_ssim_db, points_of, read
+from bench.results import Curve, Point, Record, Run, Speed, curves, ms_ssim_db, points_of, read
 
 PSNR_LEVELS = (28, 30, 32, 34, 36, 38)  # dB, columns of the table
 FOLDER = Path(__file__).parent
@@ -143,6 +143,22 @@ def table(records: list[Record], anchor: str = "jpeg") -> str:
         cells = [bits_at(curve, level) for level in PSNR_LEVELS]
         cells += [percent(bd_rate(base, curve, metric)) for metric in ("psnr", "ms_ssim")]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def speed_table(records: list[Record]) -> str:
+    """Markdown: seconds to encode and to decode at every size, warm, with the most threads; memory at the largest."""
+    speeds = [record for record in records if isinstance(record, Speed)]
+    threads = max(speed.threads for speed in speeds)
+    found = {(s.codec, s.megapixels, s.direction): s for s in speeds if s.threads == threads}
+    sizes = sorted({size for _, size, _ in found})
+    heads = " | ".join(f"{size:.2g} MP" for size in sizes)
+    lines = [f"| codec | {heads} | memory at {sizes[-1]:.2g} MP |", "|---|" + "---|" * (len(sizes) + 1)]
+    for name in dict.fromkeys(codec for codec, _, _ in found):
+        pairs = [[found.get((name, size, direction)) for direction in ("encode", "decode")] for size in sizes]
+        cells = [" / ".join(f"{speed.seconds:.2g} s" if speed else "-" for speed in pair) for pair in pairs]
+        memory = " / ".join(f"{s.peak_memory_mb:.0f} MB" if s and s.peak_memory_mb else "-" for s in pairs[-1])
+        lines.append(f"| {name} | " + " | ".join([*cells, memory]) + " |")
     return "\n".join(lines)
 
 

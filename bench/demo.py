@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import aecodec
 from aecodec import metrics
+from bench.codecs import save
 
 
 def jpeg_of_size(image: Image.Image, size_bytes: int) -> bytes:
@@ -24,25 +26,46 @@ def jpeg_of_size(image: Image.Image, size_bytes: int) -> bytes:
     return best
 
 
+class Panel(NamedTuple):
+    name: str
+    data: bytes
+    picture: Image.Image
+
+    def caption(self, original: Image.Image) -> str:
+        rate = metrics.bpp(len(self.data), *original.size)
+        psnr = metrics.psnr(np.asarray(original), np.asarray(self.picture))
+        return f"{self.name}: {len(self.data)} bytes, {rate:.3f} bpp, {psnr:.2f} dB"
+
+
+def jpeg_panel(data: bytes) -> Panel:
+    return Panel("JPEG", data, Image.open(BytesIO(data)).convert("RGB"))
+
+
 def run(source: Path, folder: Path, quality: float) -> None:
     """Encode, decode, print the figures and write photo.aec, photo.png and side-by-side.png."""
     folder.mkdir(parents=True, exist_ok=True)
     with Image.open(source) as file:
         image = file.convert("RGB")
     data = aecodec.encode(image, quality=quality)
+    panels = [Panel("aecodec", data, aecodec.decode(data)), jpeg_panel(jpeg_of_size(image, len(data)))]
     (folder / "photo.aec").write_bytes(data)
-    decoded = aecodec.decode(data)
-    decoded.save(folder / "photo.png")
-    jpeg = jpeg_of_size(image, len(data))
-    panels = {"aecodec": (data, decoded), "JPEG": (jpeg, Image.open(BytesIO(jpeg)).convert("RGB"))}
-    lines = []
-    for name, (file_bytes, picture) in panels.items():
-        rate = metrics.bpp(len(file_bytes), *image.size)
-        psnr = metrics.psnr(np.asarray(image), np.asarray(picture))
-        lines.append(f"{name}: {len(file_bytes)} bytes, {rate:.3f} bpp, {psnr:.2f} dB")
+    panels[0].picture.save(folder / "photo.png")
+    lines = [panel.caption(image) for panel in panels]
     print(f"{source.name}: {image.width}x{image.height}", *lines, sep="\n")
-    side_by_side([image, decoded, panels["JPEG"][1]], ["original", *lines]).save(folder / "side-by-side.png")
+    pictures = [image, *(panel.picture for panel in panels)]
+    side_by_side(pictures, ["original", *lines]).save(folder / "side-by-side.png")
     print(f"pictures: {folder}/side-by-side.png")
+
+
+def poster(source: Path, target: Path, jpeg_quality: int) -> None:
+    """JPEG, and aecodec in no more bytes, in one picture."""
+    with Image.open(source) as file:
+        image = file.convert("RGB")
+    jpeg = jpeg_panel(save(image, "JPEG", quality=jpeg_quality))
+    data = aecodec.encode(image, max_bytes=len(jpeg.data))
+    panels = [jpeg, Panel("aecodec", data, aecodec.decode(data))]
+    captions = [panel.caption(image) for panel in panels]
+    side_by_side([panel.picture for panel in panels], captions).save(target, optimize=True)
 
 
 def side_by_side(pictures: list[Image.Image], captions: list[str]) -> Image.Image:

@@ -17,6 +17,7 @@ from bench import compare, results
 from bench.results import Point, Run
 
 KODAK = ROOT / "bench" / "results" / "kodak.jsonl"
+SPEED = ROOT / "bench" / "results" / "speed.jsonl"
 PUBLISHED = compare.published_curves()
 
 
@@ -143,7 +144,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = tmp_path_factory.mktemp("project")
     (project / "bench" / "results").mkdir(parents=True)
     (project / "docs").mkdir()
-    shutil.copy(KODAK, project / "bench" / "results")
+    for committed in (KODAK, SPEED):
+        shutil.copy(committed, project / "bench" / "results")
     text = (ROOT / "README.md").read_text()
     (project / "README.md").write_text(re.sub(r"^\| (aecodec|webp) \|.*\n", "", text, flags=re.MULTILINE))
     assert bench("readme", "--project", project).exit_code == 0
@@ -154,12 +156,27 @@ def test_one_command_makes_the_readme(project: Path) -> None:
     assert (project / "README.md").read_text() == (ROOT / "README.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("rd-kodak", {"aecodec", "vtm, published", "bits per pixel", "PSNR, dB"}),
+        ("speed", {"aecodec", "encode, MP/s at 1920x1080, 2 threads"}),
+    ],
+)
 @pytest.mark.parametrize("form", ["", "-dark"])
-def test_plots_of_the_readme_are_of_the_committed_results(project: Path, form: str) -> None:
-    assert f"docs/rd-kodak{form}.svg" in (ROOT / "README.md").read_text()
-    drawn, shown = ((folder / "docs" / f"rd-kodak{form}.svg").read_text() for folder in (project, ROOT))
+def test_plots_of_the_readme_are_of_the_committed_results(
+    project: Path, name: str, expected: set[str], form: str
+) -> None:
+    assert f"docs/{name}{form}.svg" in (ROOT / "README.md").read_text()
+    drawn, shown = ((folder / "docs" / f"{name}{form}.svg").read_text() for folder in (project, ROOT))
     words = [re.findall(r"<text[^>]*>([^<]+)</text>", text) for text in (drawn, shown)]
     assert words[0] == words[1]
-    assert {"aecodec", "vtm, published", "bits per pixel", "PSNR, dB"} <= set(words[0])
+    assert expected <= set(words[0])
     numbers = [re.findall(r"-?\d+\.\d+", " ".join(re.findall(r' d="([^"]+)"', text))) for text in (drawn, shown)]
     assert np.allclose(*(np.array(row, float) for row in numbers), atol=0.01)
+
+
+def test_picture_of_the_readme_is_of_the_shipped_weights(project: Path) -> None:
+    assert "docs/side-by-side.png" in (ROOT / "README.md").read_text()
+    drawn, shown = (np.asarray(Image.open(folder / "docs" / "side-by-side.png"), int) for folder in (project, ROOT))
+    assert np.abs(drawn - shown).mean() < 0.5  # captions and pixels; a search may end at a neighboring quality
