@@ -9,6 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
 from io import BytesIO
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # info and --help are quick without numpy
     from aecodec.image import Picture
 
 _PLUGINS = {".heic": "pillow_heif", ".heif": "pillow_heif", ".jxl": "pillow_jxl"}
+_PREFIX, _SUFFIX = ".aecodec-", ".tmp"  # of temporary files
 _EXIF_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "HEIF", "JXL")
 _OPAQUE_FORMATS = ("BMP", "JPEG", "PPM")
 _METADATA: tuple[str, ...] = ("icc_profile", "exif", "xmp", "dpi")  # as Pillow names it
@@ -172,13 +174,17 @@ def _hint(path: Path) -> str:
 
 
 def check_target(path: Path) -> None:
-    """Raise InputError where replace_file could not write: better before the work than after it."""
+    """Raise InputError where replace_file could not write: better before the work than after it.
+
+    What a killed run has left in the folder goes.
+    """
     if is_stream(path):
         return
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is not a regular file")
     if not path.absolute().parent.is_dir():
         raise InputError(f"no folder {path.parent}")
+    remove_leftovers(path.resolve().parent)
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -190,17 +196,40 @@ def replace_file(path: Path, data: bytes) -> None:
         sys.stdout.buffer.write(data)
         return
     target = path.resolve()
-    descriptor, temporary = tempfile.mkstemp(prefix=".aecodec-", suffix=".tmp", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
+    descriptor, temporary = _locked_file(target.parent)
+    with os.fdopen(descriptor, "wb") as file:  # the lock goes with it
+        try:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
             os.fchmod(file.fileno(), target.stat().st_mode if target.exists() else 0o666 & ~_umask())
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink()
-        raise
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files whose process is gone: nobody locks them. Nothing happens where that is not allowed."""
+    for path in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                flock(descriptor, LOCK_EX | LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _locked_file(folder: Path) -> tuple[int, str]:
+    """A new temporary file, which nobody takes for a leftover."""
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=_PREFIX, suffix=_SUFFIX, dir=folder)
+        with suppress(OSError):  # a file system without locks: leftovers stay there
+            flock(descriptor, LOCK_EX)
+        if os.fstat(descriptor).st_nlink:  # not removed between its making and the lock
+            return descriptor, name
+        os.close(descriptor)
 
 
 def _umask() -> int:
