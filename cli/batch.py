@@ -17,7 +17,7 @@ from PIL import Image
 
 import aecodec
 from aecodec import CodecError, InputError
-from aecodec.cli.files import read_picture, replace_file
+from aecodec.cli.files import read_picture, remove_leftovers, replace_file
 from aecodec.cli.urls import Place
 
 
@@ -87,6 +87,8 @@ def run(jobs: list[Job], work: Work, engine: Engine, *, dry_run: bool, report: P
 
     A bad file stops nothing. Raises InputError with the list of failures after all others are done.
     """
+    for folder in {job.target.parent for job in jobs} if not dry_run else ():
+        remove_leftovers(folder)
     waiting = [job for job in jobs if not _is_current(job)]
     outcomes = [Outcome(str(job.source), str(job.target), "up to date") for job in jobs if job not in set(waiting)]
     if dry_run:

@@ -43,7 +43,8 @@ def _outcomes(jobs: list[Job], work: Work, *, processes: int, address: str | Non
                 for _, outcome in _finished(client, work, [job]):
                     yield outcome or _failure(job, "each worker that tried it died")
     finally:
-        remove_leftovers(job.target for job in jobs)
+        for folder in {job.target.parent for job in jobs}:
+            remove_leftovers(folder)
 
 
 @contextmanager

@@ -7,9 +7,9 @@ import os
 import sys
 import tempfile
 import warnings
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
 from io import BytesIO
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # info and --help are quick without numpy
     from aecodec.image import Picture
 
 _PLUGINS = {".heic": "pillow_heif", ".heif": "pillow_heif", ".jxl": "pillow_jxl"}
+_PREFIX, _SUFFIX = ".aecodec-", ".tmp"  # of temporary files
 _EXIF_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "HEIF", "JXL")
 _OPAQUE_FORMATS = ("BMP", "JPEG", "PPM")
 _METADATA: tuple[str, ...] = ("icc_profile", "exif", "xmp", "dpi")  # as Pillow names it
@@ -176,13 +177,17 @@ def _hint(path: Place) -> str:
 
 
 def check_target(path: Place) -> None:
-    """Raise InputError where replace_file could not write: better before the work than after it."""
+    """Raise InputError where replace_file could not write: better before the work than after it.
+
+    What a killed run has left in the folder goes.
+    """
     if is_stream(path) or isinstance(path, Url):
         return
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is not a regular file")
     if not path.absolute().parent.is_dir():
         raise InputError(f"no folder {path.parent}")
+    remove_leftovers(path.resolve().parent)
 
 
 def replace_file(path: Place, data: bytes) -> None:
@@ -197,32 +202,42 @@ def replace_file(path: Place, data: bytes) -> None:
         path.replace(data)
         return
     target = path.resolve()
-    descriptor, temporary = tempfile.mkstemp(prefix=_mark(target), suffix=".tmp", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
+    descriptor, temporary = _locked_file(target.parent)
+    with os.fdopen(descriptor, "wb") as file:  # the lock goes with it
+        try:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
             os.fchmod(file.fileno(), target.stat().st_mode if target.exists() else 0o666 & ~_umask())
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink()
-        raise
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
 
-def remove_leftovers(targets: Iterable[Place]) -> None:
-    """Remove the temporary files of writers of these targets that were killed; no one may be writing them now."""
-    paths = [target.resolve() for target in targets if isinstance(target, Path)]
-    marks = {(path.parent, _mark(path)) for path in paths}
-    for folder in {path.parent for path in paths}:
-        for temporary in folder.glob(".aecodec-*.tmp"):
-            if (folder, temporary.name[: len(_mark(folder))]) in marks:
-                temporary.unlink(missing_ok=True)
+def remove_leftovers(folder: Place) -> None:
+    """Remove temporary files whose process is gone: nobody locks them. Nothing happens where that is not allowed."""
+    if isinstance(folder, Url):
+        return
+    for path in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                flock(descriptor, LOCK_EX | LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(descriptor)
 
 
-def _mark(target: Path) -> str:
-    """How temporary names for a target begin."""
-    return f".aecodec-{zlib.crc32(os.fsencode(target.name)):08x}-"
+def _locked_file(folder: Path) -> tuple[int, str]:
+    """A new temporary file, which nobody takes for a leftover."""
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=_PREFIX, suffix=_SUFFIX, dir=folder)
+        with suppress(OSError):  # a file system without locks: leftovers stay there
+            flock(descriptor, LOCK_EX)
+        if os.fstat(descriptor).st_nlink:  # not removed between its making and the lock
+            return descriptor, name
+        os.close(descriptor)
 
 
 def _umask() -> int:

@@ -1,0 +1,215 @@
+"""Full disks, read-only folders, kill -9, two writers: there is the old file or the new one, nothing else for long."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+from support import DATA
+
+from aecodec import Codec
+from aecodec.cli.app import main
+from aecodec.cli.files import remove_leftovers, replace_file
+
+TINY = ["--weights", str(DATA / "tiny.safetensors")]
+GOLDEN = DATA / "golden" / "tiles.aec"
+# Writes two contents in turn over a target, as often as it is told; says when it begins.
+WRITER = """
+import sys
+from pathlib import Path
+from aecodec.cli.files import replace_file
+target, letter, size, count = Path(sys.argv[1]), sys.argv[2].encode(), int(sys.argv[3]), int(sys.argv[4])
+print("ready", flush=True)
+for n in range(count):
+    replace_file(target, letter * (size + n % 2))
+"""
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def writer(target: Path, letter: str, size: int, count: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-P", "-c", WRITER, str(target), letter, str(size), str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return list(folder.glob(".*"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 32 KB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", disk]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Path:
+    """A picture whose file is larger than the small disk: alpha is kept exactly."""
+    path = tmp_path / "noise.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (256, 256, 4), dtype=np.uint8)).save(path)
+    return path
+
+
+def test_full_disk(small_disk: Path, noise: Path) -> None:
+    packed, restored = small_disk / "a.aec", small_disk / "a.bmp"
+    for path in (packed, restored):
+        path.write_bytes(b"old")
+    for arguments in (["encode", "-q", 100, noise, packed], ["decode", GOLDEN, restored]):
+        result = run(*arguments, *TINY)
+        assert (result.exit_code, "No space left on device" in result.stderr) == (1, True), result.output
+    assert {path.name: path.read_bytes() for path in small_disk.iterdir()} == {"a.aec": b"old", "a.bmp": b"old"}
+
+
+def test_full_disk_stops_no_folder(small_disk: Path, noise: Path, coffee: Image.Image) -> None:
+    coffee.crop((0, 0, 40, 40)).save(noise.parent / "small.png")
+    photos = noise.parent / "photos"
+    photos.mkdir()
+    for path in (noise, noise.parent / "small.png"):
+        path.rename(photos / path.name)
+    result = run("encode", "-q", 100, "-j", 1, photos, small_disk, *TINY)
+    assert (result.exit_code, "1 of 2 files failed" in result.stderr) == (1, True), result.output
+    assert [path.name for path in small_disk.iterdir()] == ["small.aec"]
+
+
+def test_read_only_disk(small_disk: Path, noise: Path) -> None:
+    target = small_disk / "a.bmp"
+    target.write_bytes(b"old")
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    result = run("decode", GOLDEN, target, *TINY)
+    assert (result.exit_code, "Read-only file system" in result.stderr) == (1, True), result.output
+    assert target.read_bytes() == b"old"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_read_only_folder(tmp_path: Path) -> None:
+    target = tmp_path / "a.png"
+    target.write_bytes(b"old")
+    tmp_path.chmod(0o555)
+    result = run("decode", GOLDEN, target, *TINY)
+    tmp_path.chmod(0o755)
+    assert (result.exit_code, "Permission denied" in result.stderr) == (1, True), result.output
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_leftovers_go_and_files_in_use_stay(tmp_path: Path) -> None:
+    dead, alive, other = (tmp_path / name for name in (".aecodec-dead.tmp", ".aecodec-alive.tmp", ".hidden.tmp"))
+    for path in (dead, alive, other):
+        path.write_bytes(b"half a file")
+    link = tmp_path / ".aecodec-link.tmp"
+    link.symlink_to(other)
+    with alive.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        remove_leftovers(tmp_path)
+        assert sorted(leftovers(tmp_path)) == [alive, link, other]
+    assert run("decode", GOLDEN, tmp_path / "a.png", *TINY).exit_code == 0
+    assert sorted(leftovers(tmp_path)) == [link, other]
+
+
+def test_folders_are_swept_too(tmp_path: Path, coffee: Image.Image) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "out").mkdir()
+    coffee.crop((0, 0, 40, 40)).save(tmp_path / "photos" / "a.png")
+    dead = tmp_path / "out" / ".aecodec-dead.tmp"
+    dead.write_bytes(b"half a file")
+    assert run("encode", tmp_path / "photos", tmp_path / "out", "--dry-run", *TINY).exit_code == 0
+    assert dead.exists()
+    assert run("encode", "-j", 1, tmp_path / "photos", tmp_path / "out", *TINY).exit_code == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.aec"]
+
+
+def test_a_sweep_at_the_worst_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run takes the new file for a leftover before it is locked: a second one is made."""
+    monkeypatch.setattr("aecodec.cli.files.tempfile.mkstemp", _swept(tmp_path, times=2))
+    replace_file(tmp_path / "a.aec", b"new")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.aec", b"new")]
+
+
+def _swept(folder: Path, times: int) -> Callable[..., tuple[int, str]]:
+    """A mkstemp whose first files do not live long."""
+    mkstemp = tempfile.mkstemp
+    left = [times]
+
+    def made(*, prefix: str, suffix: str, dir: Path) -> tuple[int, str]:  # noqa: A002 - as mkstemp has it
+        descriptor, name = mkstemp(prefix=prefix, suffix=suffix, dir=dir)
+        if left[0]:
+            left[0] -= 1
+            remove_leftovers(folder)
+        return descriptor, name
+
+    return made
+
+
+def test_kill_in_the_middle_of_writing(tmp_path: Path) -> None:
+    """kill -9 at random points of writes over an existing file."""
+    target, size, rng = tmp_path / "a.aec", 4_000_000, random.Random(0)
+    target.write_bytes(b"x" * size)
+    killed_while_writing = 0
+    for _ in range(12):
+        with writer(target, "x", size, 1_000_000) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(rng.uniform(0, 0.1))
+            process.kill()
+        data = target.read_bytes()
+        assert len(data) in (size, size + 1)
+        assert data == b"x" * len(data)
+        killed_while_writing += len(leftovers(tmp_path))
+        remove_leftovers(tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == ["a.aec"]
+    assert killed_while_writing
+
+
+@pytest.mark.slow
+def test_kill_at_random_points_of_encodes(tmp_path: Path, tiny: Codec, coffee: Image.Image) -> None:
+    source, target, rng = tmp_path / "photo.png", tmp_path / "photo.aec", random.Random(0)
+    coffee.save(source)
+    command = [sys.executable, "-P", "-m", "aecodec.cli", "encode", "-q", "90", str(source), str(target), *TINY]
+    started = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True)
+    duration = time.monotonic() - started
+    new = target.read_bytes()
+    for _ in range(10):
+        old = tiny.encode(coffee, quality=1)
+        target.write_bytes(old)
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            time.sleep(rng.uniform(0, duration))
+            process.kill()
+        assert target.read_bytes() in (old, new)
+    assert subprocess.run(command, check=True, capture_output=True).returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photo.aec", "photo.png"]
+
+
+def test_two_processes_write_one_file(tmp_path: Path) -> None:
+    target, size = tmp_path / "a.aec", 500_000
+    target.write_bytes(b"x" * size)
+    with writer(target, "x", size, 60) as first, writer(target, "y", size, 60) as second:
+        looks = 0
+        while first.poll() is None or second.poll() is None:
+            data = target.read_bytes()
+            remove_leftovers(tmp_path)  # a third run begins
+            assert len(data) in (size, size + 1)
+            assert data in (b"x" * len(data), b"y" * len(data))
+            looks += 1
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert looks
+    assert [path.name for path in tmp_path.iterdir()] == ["a.aec"]
