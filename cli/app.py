@@ -39,7 +39,7 @@ FILE = click.Path(path_type=Path)  # what is wrong with a file is told by who op
 class PlaceType(click.Path):
     """A path, or a URL for fsspec."""
 
-    def convert(self, value: Any, _: click.Parameter | None, __: click.Context | None) -> Place:
+    def convert(self, value: Any, _: click.Parameter | None, __: click.Context | None) -> Any:
         return place(os.fspath(value))
 
 
