@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import os
 import signal
 import sys
@@ -105,7 +106,8 @@ def test_a_file_that_kills_its_workers_fails_alone_and_leaves_nothing(tmp_path: 
     names = ["always", "once", *(f"good-{number}" for number in range(6))]
     jobs = [Job(tmp_path / name, tmp_path / f"{name}.aec") for name in names]
     other = tmp_path / ".aecodec-01234567-other.tmp"
-    other.touch()  # of a run that is none of ours
+    living = other.open("wb")  # of a run that is none of ours: it holds the lock
+    fcntl.flock(living, fcntl.LOCK_EX)
     seen = tmp_path / "seen"
 
     def work(job: Job) -> Outcome:
@@ -124,6 +126,7 @@ def test_a_file_that_kills_its_workers_fails_alone_and_leaves_nothing(tmp_path: 
     assert failed.error == f"{tmp_path / 'always'}: each worker that tried it died"
     assert files_below(tmp_path) == sorted([other.name, "seen", *(f"{name}.aec" for name in names if name != "always")])
     assert {path.read_bytes() for path in tmp_path.glob("*.aec")} == {b"whole"}
+    living.close()
 
 
 @pytest.mark.slow
