@@ -104,6 +104,13 @@ class Reporter:
         self.started = now
 
 
+def codec_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What every command that codes pictures takes."""
+    for option in (MODEL, DEVICE, MAX_PIXELS_OPTION, THREADS):
+        command = option(command)
+    return command
+
+
 def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command -v and --quiet, which may stand before and behind its name."""
 
@@ -148,12 +155,9 @@ def main() -> None:
 )
 @click.option("--dry-run", is_flag=True, help="For a folder: only say what would be done.")
 @click.option("--report", "report_file", type=FILE, help="For a folder: CSV file of sizes and PSNR.")
-@THREADS
 @click.option("--strip", is_flag=True, help="Drop ICC, EXIF, XMP and dpi; turn the pixels as EXIF says.")
 @click.option("--verify", is_flag=True, help="Add a digest and decode the file before it is written.")
-@MAX_PIXELS_OPTION
-@DEVICE
-@MODEL
+@codec_options
 @reporting
 @click.pass_obj
 def encode(
@@ -231,10 +235,7 @@ def encode(
 )
 @click.option("--scale", type=click.Choice(list(SCALES)), default="1", show_default=True, help="A smaller picture.")
 @click.option("--partial", "rescue", is_flag=True, help="Of a damaged file: every sound tile, gray for the rest.")
-@THREADS
-@MAX_PIXELS_OPTION
-@DEVICE
-@MODEL
+@codec_options
 @reporting
 @click.pass_obj
 def decode(
@@ -278,10 +279,7 @@ def decode(
 @main.command()
 @click.argument("source", type=FILE, metavar="FILE")
 @click.option("--original", type=FILE, help="The image that was encoded: tell the PSNR, too.")
-@THREADS
-@MAX_PIXELS_OPTION
-@DEVICE
-@MODEL
+@codec_options
 @reporting
 @click.pass_obj
 def verify(
