@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -16,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from aecodec import weights
+from aecodec.aim import Aim
 from aecodec.alpha import decode_alpha, encode_alpha
 from aecodec.container import (
     MAX_PIXELS,
@@ -31,14 +30,15 @@ from aecodec.container import (
     unpack,
 )
 from aecodec.digest import check_digest, digest_size, make_digest
+from aecodec.effort import DEFAULT_EFFORT, pick_effort
 from aecodec.errors import FormatError, InputError
-from aecodec.image import Metadata, Picture, check_size, from_picture, shown_pixels, to_picture
+from aecodec.image import Metadata, Picture, check_size, from_picture, to_picture
 from aecodec.model import SYNTHESIS_HALO, Autoencoder, ModelConfig, complexity
 from aecodec.prior import ANCHORS, SCALES, quality_level
 from aecodec.rescue import Loss, Remains, fill_lost, partial_alpha, salvage
 from aecodec.symbols import Symbols, TileCoder
-from aecodec.target import Target, pick_target, sample
-from aecodec.transform import Transform
+from aecodec.target import pick_target
+from aecodec.transform import Progress, Transform
 from aecodec.workers import Workers
 
 DEFAULT_QUALITY = 60.0
@@ -86,7 +86,7 @@ class Codec:
         self.device = device
         self.workers = Workers(threads, device)
         self.tile_coder = TileCoder(model.prior, model.tables, entropy_coder)
-        self.transform = Transform(network, model.prior, self.workers, work_tile)
+        self.transform = Transform(network, model.prior, model.tables, self.workers, work_tile)
 
     @classmethod
     def load(
@@ -120,9 +120,11 @@ class Codec:
         psnr: float | None = None,
         ms_ssim: float | None = None,
         tile: int = 16,
+        effort: int = DEFAULT_EFFORT,
         strip: bool = False,
         verify: bool = False,
         max_pixels: int = MAX_PIXELS,
+        progress: Progress | None = None,
     ) -> bytes:
         """The .aec file of a PIL image, a uint8 array [H, W, 3], [H, W, 4] (RGBA) or [H, W], or what to_picture made.
 
@@ -132,6 +134,10 @@ class Codec:
         measured on what a viewer sees: gray as one channel, transparency on white. What even the best quality cannot
         spend, or the worst not save, is no error. A search takes as long as a few plain encodes.
 
+        effort 0..9 is how hard to look for a smaller file of the same picture: up to 3 it costs no time, from 4 on
+        gradients go through the decoder, at 9 eighty times. progress gets what was done of that since its last
+        call, as a share of one encode; a target takes several.
+
         tile is the side of independently coded tiles in units of 64 pixels, 1..64. strip drops ICC, EXIF, XMP and dpi,
         and turns the pixels as the EXIF orientation says. verify adds a digest of the reconstruction, 201 bytes at
         most, and decodes the file as a reader would before it is returned: two decodes more. A PictureWarning tells
@@ -140,14 +146,19 @@ class Codec:
         """
         target = pick_target(quality, bpp, max_bytes, psnr, ms_ssim)
         level = quality_level(DEFAULT_QUALITY if quality is None else quality)
+        work = pick_effort(effort)
         picture = to_picture(image, strip=strip, max_pixels=max_pixels)
         H, W, _ = picture.pixels.shape
         header = self._header(W, H, level, tile, gray=picture.gray, alpha=picture.alpha is not None)
         sections = _sections(picture, header, digest=verify)
         if target is None:
-            symbols = self.transform.analyze(picture.pixels, header)
+            symbols = self.transform.analyze(picture.pixels, header, work, progress)
         else:
-            symbols, header = self._aim(target, picture, header, sections)
+
+            def size(symbols: Symbols, header: Header) -> int:
+                return len(self._pack(symbols, header, sections))
+
+            symbols, header = Aim(target, self.transform, size, picture, header, work, progress).run()
         return (self._pack_verified if verify else self._pack)(symbols, header, sections)
 
     def decode(
@@ -213,18 +224,23 @@ class Codec:
         if header.model_id != self.weights.model_id:
             raise weights.missing(header.model_id, self.weights)
 
-    def encode_tensor(self, x: Tensor, *, quality: float = DEFAULT_QUALITY, tile: int = 16) -> list[bytes]:
+    def encode_tensor(
+        self, x: Tensor, *, quality: float = DEFAULT_QUALITY, effort: int = DEFAULT_EFFORT, tile: int = 16
+    ) -> list[bytes]:
         """The .aec file of each picture of a batch uint8 [B, 3, H, W], on any device.
 
         The networks see the whole batch at once, on the device of the codec: meant for a GPU and for small pictures.
-        quality and tile are those of encode. Raises InputError for another type, shape or size.
+        quality, effort and tile are those of encode. Raises InputError for another type, shape or size.
         """
         if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[1] != 3:
             raise InputError(f"batch must be uint8 [B, 3, H, W], got {x.dtype} {list(x.shape)}")
         B, _, H, W = x.shape
         check_size(W, H, MAX_PIXELS)
         header = self._header(W, H, quality_level(quality), tile)
-        return [self._pack(symbols, header, {}) for symbols in self.transform.analyze_batch(x, header)] if B else []
+        if not B:
+            return []
+        batch = self.transform.analyze_batch(x, header, pick_effort(effort))
+        return [self._pack(symbols, header, {}) for symbols in batch]
 
     def decode_tensor(self, files: Sequence[Data]) -> Tensor:
         """The pictures of files of one size as a batch uint8 [B, 3, H, W] on the device of the codec.
@@ -260,45 +276,6 @@ class Codec:
         if not 1 <= tile <= MAX_TILE:
             raise InputError(f"tile must be 1..{MAX_TILE}, got {tile}")
         return Header(width, height, level, self.weights.model_id, gray, tile, alpha)
-
-    def _aim(
-        self, target: Target, picture: Picture, header: Header, sections: dict[SectionKind, bytes]
-    ) -> tuple[Symbols, Header]:
-        """What meets a target. What samples of the picture need shows where to look."""
-        search = target.search(header.pixels)
-        best: tuple[Symbols, Header] | None = None
-
-        def measure(level: int) -> float:
-            nonlocal best
-            value, symbols, at = self._measure(target, picture, dataclasses.replace(header, level=level), sections)
-            if value <= search.high if search.keep_below else value >= search.low:
-                best = symbols, at
-            return value
-
-        rehearse = None
-        pixels = sample(picture.pixels)
-        if pixels is not None:
-            small = dataclasses.replace(header, width=pixels.shape[1], height=pixels.shape[0], alpha=False)
-            part = picture._replace(pixels=pixels, alpha=None)
-            rest = math.log(header.pixels / small.pixels) if target.is_size else 0.0
-
-            def rehearse(level: int) -> float:
-                return rest + self._measure(target, part, dataclasses.replace(small, level=level), {})[0]
-
-        search.run(measure, rehearse)
-        if best is None:
-            raise target.impossible(search.value, header.pixels)
-        return best
-
-    def _measure(
-        self, target: Target, picture: Picture, header: Header, sections: dict[SectionKind, bytes]
-    ) -> tuple[float, Symbols, Header]:
-        """What a target is compared with, at the level of the header."""
-        symbols = self.transform.analyze(picture.pixels, header)
-        if target.is_size:
-            return math.log(len(self._pack(symbols, header, sections))), symbols, header
-        decoded = picture._replace(pixels=self.transform.synthesize(symbols, header, header.bounds))
-        return target.quality(shown_pixels(picture), shown_pixels(decoded)), symbols, header
 
     def _pack(self, symbols: Symbols, header: Header, sections: dict[SectionKind, bytes]) -> bytes:
         streams = self.workers.map(lambda box: self.tile_coder.encode(symbols, box, header.level), header.tiles())

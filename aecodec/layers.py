@@ -127,7 +127,11 @@ class Gain(nn.Module):
         self.log_gain = nn.Parameter(log_gain)
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        return x * (weights @ self.log_gain).exp()[:, :, None, None]
+        return x * self.factor(weights)
+
+    def factor(self, weights: Tensor) -> Tensor:
+        """[B, C, 1, 1]"""
+        return (weights @ self.log_gain).exp()[:, :, None, None]
 
 
 def fold_act(before: Pointwise | nn.Conv2d, after: Pointwise) -> None:

@@ -16,7 +16,6 @@ from aecodec.container import MAGIC, read_front, read_header
 from aecodec.errors import FormatError, TruncatedError
 
 FORMAT = "AECODEC"
-_DEFAULT_QUALITY = 60.0
 
 
 class AecImageFile(ImageFile.ImageFile):
@@ -62,7 +61,7 @@ def _decode(data: bytes) -> Image.Image:
 
 
 def _save(image: Image.Image, file: IO[bytes], _filename: str | bytes) -> None:
-    """quality=60 is 1..100; icc_profile, exif, xmp and dpi replace those of the image, None drops them."""
+    """quality=60 is 1..100, effort=3 is 0..9; icc_profile, exif, xmp and dpi replace the image's own, None drops it."""
     from aecodec.codec import default_codec
     from aecodec.image import Metadata, to_picture
 
@@ -70,8 +69,8 @@ def _save(image: Image.Image, file: IO[bytes], _filename: str | bytes) -> None:
     picture = to_picture(image)
     named = {name: options[name] for name in ("icc_profile", "exif", "xmp", "dpi") if name in options}
     metadata = Metadata.from_info(picture.metadata.info | named)
-    quality = options.get("quality", _DEFAULT_QUALITY)
-    file.write(default_codec().encode(picture._replace(metadata=metadata), quality=quality))
+    chosen = {name: options[name] for name in ("quality", "effort") if name in options}
+    file.write(default_codec().encode(picture._replace(metadata=metadata), **chosen))
 
 
 def _accept(prefix: bytes) -> bool:

@@ -33,3 +33,16 @@ class TableSet:
             return _native.Tables(self.cumulative, self.lengths, self.offsets)
         except ValueError as error:
             raise InputError(f"unusable entropy tables: {error}") from error
+
+    def bits(self, which: slice, reach: int) -> NDArray[np.float32]:
+        """What each symbol of -reach..reach costs in each of some tables, [n, 2 * reach + 1]; nearly, for escapes."""
+        symbols = np.arange(-reach, reach + 1)
+        escape = 4 * np.ceil(np.log2(2 * np.abs(symbols) + 2) / 4) + 4  # four bits for each digit and for their number
+        starts = np.cumsum(self.lengths) - self.lengths
+        rows = []
+        for start, length, offset in zip(starts[which], self.lengths[which], self.offsets[which], strict=True):
+            costs = PRECISION - np.log2(np.diff(self.cumulative[start : start + length]))
+            entry = symbols - offset
+            inside = (entry >= 0) & (entry < length - 2)
+            rows.append(np.where(inside, costs[np.where(inside, entry, 0)], costs[-1] + escape))
+        return np.array(rows, np.float32)

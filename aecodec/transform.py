@@ -5,8 +5,11 @@ So memory stays bounded, and the result equals that of the whole picture. docs/a
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,47 +18,111 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aecodec.container import STRIDE, Y_STRIDE, Box, Header
+from aecodec.effort import Costs, Effort
 from aecodec.image import Pixels, crop_padded
 from aecodec.layers import Cut
-from aecodec.model import HYPER_REACH, SYNTHESIS_HALO, Autoencoder, anchor_weights
+from aecodec.model import HYPER_REACH, SYNTHESIS_HALO, Autoencoder, anchor_weights, lmbda
 from aecodec.preview import render_reduced
-from aecodec.prior import SKIPPED_SCALES, Z_LIMIT, Prior, anchor_position
+from aecodec.prior import MAX_LEVEL, SKIPPED_SCALES, Z_LIMIT, Prior, anchor_position
+from aecodec.refine import Problem, refine
 from aecodec.symbols import Symbols
+from aecodec.tables import TableSet
 from aecodec.workers import Workers
 
 _BAND = 8  # rows of features at 1/16 that are rendered at once: small enough for the cache, large enough for threads
+Strips = dict[Box, NDArray[np.float32]]  # y [h/16, W/16, M] of strips of a picture
+Progress = Callable[[float], None]  # gets what was done since the last call, as a share of one encode
+PLAIN = Effort()
 # Pixels around an area that a stage looks at:
 _MEAN_HALO = 32  # y, to predict means
 _BODY_HALO = 32  # y_hat, to make the features that are rendered
 
 
+class Latent(NamedTuple):
+    """y of a whole picture, to be quantized for several levels."""
+
+    y: NDArray[np.float16]  # [H/16, W/16, M]
+    level: int  # that it was made for
+
+    def serves(self, level: int) -> bool:
+        """Whether files hardly differ from those of y that is made for a level: on average by half a percent."""
+        return -1000 <= level - self.level <= 700
+
+
 class Transform:
     """The networks of one model on one device. Nothing changes after construction."""
 
-    def __init__(self, network: Autoencoder, prior: Prior, workers: Workers, work_tile: int = 8) -> None:
+    def __init__(
+        self, network: Autoencoder, prior: Prior, tables: TableSet, workers: Workers, work_tile: int = 8
+    ) -> None:
         """work_tile: height of what the networks see at once, without halo, in 64 pixels; it is twice as wide."""
         self.network = network
         self.prior = prior
+        self.costs = Costs(tables, prior.N)
         self.workers = workers
         self.side = work_tile * STRIDE
 
-    def analyze(self, pixels: Pixels, header: Header) -> Symbols:
-        """The coded integers of a picture [H, W, 3].
+    def analyze(
+        self, pixels: Pixels, header: Header, effort: Effort = PLAIN, progress: Progress | None = None
+    ) -> Symbols:
+        """The coded integers of a picture [H, W, 3]."""
 
-        It goes through in strips, z one strip behind y and y_symbols one behind z, because each looks at what it is
-        made from a little above and below. So y stands in memory as floats for four strips, and no more.
+        def refined(y: Strips, strip: Box, symbols: Symbols) -> None:
+            y[strip] = self.refine_strip(pixels, y, strip, header, symbols, effort, progress)
+
+        stage = refined if effort.steps else None
+        return self._code(lambda strip: self.analyze_strip(pixels, strip, header), header, effort, stage)
+
+    def analyze_once(self, pixels: Pixels, header: Header) -> Latent:
+        """y of a picture [H, W, 3] for the level of the header and those around it."""
+        level = min(header.level + 150, MAX_LEVEL)  # too fine costs less than too coarse
+        header = dataclasses.replace(header, level=level)
+        y = np.empty((*header.padded.reduced(Y_STRIDE).shape, self.prior.M), np.float16)
+        for strip in self._strips(header):
+            y[strip.cells(Y_STRIDE)] = self.analyze_strip(pixels, strip, header)
+        return Latent(y, level)
+
+    def requantize(self, latent: Latent, header: Header, effort: Effort = PLAIN) -> Symbols:
+        """The coded integers for a level that y serves."""
+        here, there = (self._anchor_weights(level) for level in (header.level, latent.level))
+        gain = self.network.g_a.y_gain
+        ratio = (gain.factor(here) / gain.factor(there)).flatten().float().cpu().numpy()
+        return self._code(lambda strip: latent.y[strip.cells(Y_STRIDE)] * ratio, header, effort)
+
+    def _code(
+        self,
+        y_of: Callable[[Box], NDArray[np.float32]],
+        header: Header,
+        effort: Effort,
+        refined: Callable[[Strips, Box, Symbols], None] | None = None,
+    ) -> Symbols:
+        """The coded integers of y, which y_of gives for one strip after the other.
+
+        z is one strip behind y and y_symbols one behind z (with refinement between, two), because each looks at what
+        it is made from a little above and below. So y stands in memory as floats for four strips (five), and no more.
         """
         symbols = Symbols.empty(self.prior, header.padded)
-        strips = header.padded.split(header.padded.right, max(self.side, SYNTHESIS_HALO))
-        y: dict[Box, NDArray[np.float32]] = {}
-        for new, hyper, ready in zip([*strips, None, None], [None, *strips, None], [None, None, *strips], strict=True):
-            if new is not None:
-                y[new] = self.analyze_strip(pixels, new, header)
-            if hyper is not None:
-                self.hyper_analyze_strip(y, hyper, header, symbols)
-            if ready is not None:
-                self.quantize_strip(y, ready, header, symbols)
-                y = {strip: part for strip, part in y.items() if strip.bottom >= ready.bottom}
+        y: Strips = {}
+
+        def make(strip: Box) -> None:
+            y[strip] = y_of(strip)
+
+        def code(strip: Box) -> None:
+            self.quantize_strip(y, strip, header, symbols, effort)
+            for passed in [other for other in y if other.bottom < strip.bottom]:
+                del y[passed]
+
+        stages: list[Callable[[Box], None]] = [
+            make,
+            lambda strip: self.hyper_analyze_strip(y, strip, header, symbols),
+            *([lambda strip: refined(y, strip, symbols)] if refined else []),
+            code,
+        ]
+        strips = self._strips(header)
+        for time in range(len(strips) + len(stages) - 1):
+            for delay, stage in enumerate(stages):
+                if 0 <= time - delay < len(strips):
+                    stage(strips[time - delay])
         return symbols
 
     def analyze_strip(self, pixels: Pixels, strip: Box, header: Header) -> NDArray[np.float32]:
@@ -74,9 +141,7 @@ class Transform:
         self.workers.map(analyze, self._areas(strip))
         return y
 
-    def hyper_analyze_strip(
-        self, y: dict[Box, NDArray[np.float32]], strip: Box, header: Header, symbols: Symbols
-    ) -> None:
+    def hyper_analyze_strip(self, y: Strips, strip: Box, header: Header, symbols: Symbols) -> None:
         """Write z_symbols of a strip, from y of its neighbors as well."""
         gains = self._anchor_weights(header.level)
 
@@ -89,17 +154,51 @@ class Transform:
 
         self.workers.map(hyper_analyze, self._areas(strip))
 
-    def quantize_strip(self, y: dict[Box, NDArray[np.float32]], strip: Box, header: Header, symbols: Symbols) -> None:
+    def refine_strip(
+        self,
+        pixels: Pixels,
+        y: Strips,
+        strip: Box,
+        header: Header,
+        symbols: Symbols,
+        effort: Effort,
+        progress: Progress | None = None,
+    ) -> NDArray[np.float32]:
+        """y of a strip, refined area by area together with what is around each."""
+        gains = self._anchor_weights(header.level)
+        refined = np.empty_like(y[strip])
+
+        def improve(box: Box) -> None:
+            seen = box.grown(_BODY_HALO + _MEAN_HALO, header.padded)
+            region = seen.grown(SYNTHESIS_HALO, header.padded)
+            index = self.prior.table_index(symbols.z[:, *seen.cells(STRIDE)], header.level)
+            x = np.array(pixels[seen.grown(0, header.bounds).cells(1)].transpose(2, 0, 1))
+            z_hat = self._tensor(symbols.z[:, *region.cells(STRIDE)])
+            problem = self._problem(x[None], z_hat, seen.relative_to(region), gains, index[None], header)
+
+            def stepped() -> None:
+                if progress:
+                    progress(math.prod(box.shape) / math.prod(header.padded.shape) / effort.steps)
+
+            found = refine(self.network, self._tensor(_gather(y, seen)), problem, effort, stepped)[0]
+            core = found[:, *box.relative_to(seen).cells(Y_STRIDE)]
+            refined[box.relative_to(strip).cells(Y_STRIDE)] = core.permute(1, 2, 0).cpu().numpy()
+
+        self.workers.map(improve, self._areas(strip))
+        return refined
+
+    def quantize_strip(self, y: Strips, strip: Box, header: Header, symbols: Symbols, effort: Effort = PLAIN) -> None:
         """Write y_symbols of a strip: y in units of its step, less the predicted mean."""
         gains = self._anchor_weights(header.level)
+        dead_zone = self.costs.dead_zone(effort)
 
         def quantize(box: Box) -> None:
             region = box.grown(SYNTHESIS_HALO, header.padded)
             seen = box.grown(_MEAN_HALO, header.padded)
             cells = seen.aligned(STRIDE)
             index = self.prior.table_index(symbols.z[:, *cells.cells(STRIDE)], header.level)
-            coded = self._tensor(index[:, *seen.relative_to(cells).cells(Y_STRIDE)] >= SKIPPED_SCALES)
-            code = _rounding(self._tensor(_gather(y, seen)), coded)
+            dead = self._tensor(dead_zone[index[:, *seen.relative_to(cells).cells(Y_STRIDE)]])
+            code = _rounding(self._tensor(_gather(y, seen)), dead)
             with _inference():
                 z_hat = self._tensor(symbols.z[:, *region.cells(STRIDE)])
                 latents = self.network.predict(z_hat, gains, code, seen.relative_to(region).cells(Y_STRIDE))
@@ -138,19 +237,22 @@ class Transform:
         self.workers.map(synthesize, [part.grown(0, area) for part in self._areas(area.aligned(STRIDE))])
         return pixels
 
-    def analyze_batch(self, x: Tensor, header: Header) -> list[Symbols]:
+    def analyze_batch(self, x: Tensor, header: Header, effort: Effort = PLAIN) -> list[Symbols]:
         """The coded integers of pictures uint8 [B, 3, H, W] of one size, which the networks see whole and at once."""
         gains = self._anchor_weights(header.level).expand(len(x), -1)
         right, bottom = header.padded.right - header.width, header.padded.bottom - header.height
         with _inference():
-            x = F.pad(self._on_device(x).div_(255), (0, right, 0, bottom), mode="replicate")
-            y = self.network.analyze(x.contiguous(memory_format=torch.channels_last), gains)
-            z_hat = self.network.hyper_analyze(y, gains).round_().clamp_(-Z_LIMIT, Z_LIMIT)
-            z = z_hat.to(torch.int8).cpu().numpy()
-            index = np.stack([self.prior.table_index(z_symbols, header.level) for z_symbols in z])
-            coded = self._on_device(torch.from_numpy(index >= SKIPPED_SCALES))
-            latents = self.network.predict(z_hat, gains, _rounding(y, coded))
-            y_symbols = latents.symbols.short().cpu().numpy()
+            padded = F.pad(self._on_device(x).div_(255), (0, right, 0, bottom), mode="replicate")
+            y = self.network.analyze(padded.contiguous(memory_format=torch.channels_last), gains)
+            z = self.network.hyper_analyze(y, gains).round_().clamp_(-Z_LIMIT, Z_LIMIT).to(torch.int8).cpu().numpy()
+        z_hat = self._on_device(torch.from_numpy(z))
+        index = np.stack([self.prior.table_index(z_symbols, header.level) for z_symbols in z])
+        if effort.steps:
+            problem = self._problem(x.cpu().numpy(), z_hat, header.padded, gains, index, header)
+            y = refine(self.network, y.clone(), problem, effort, lambda: None)
+        with _inference():
+            code = _rounding(y, self._on_device(torch.from_numpy(self.costs.dead_zone(effort)[index])))
+            y_symbols = self.network.predict(z_hat, gains, code).symbols.short().cpu().numpy()
         return [Symbols(*pair, header.padded) for pair in zip(z, y_symbols, strict=True)]
 
     def synthesize_batch(self, symbols: Sequence[Symbols], headers: Sequence[Header]) -> Tensor:
@@ -165,6 +267,25 @@ class Transform:
             x_hat = self.network.synthesize(self.network.dequantize(y_symbols, z_hat, gains), gains)
             levels = _levels(x_hat[:, :, :height, :width])
         return levels.clone()  # what is made under inference_mode may not be changed or trained on
+
+    def _strips(self, header: Header) -> list[Box]:
+        return header.padded.split(header.padded.right, max(self.side, SYNTHESIS_HALO))
+
+    def _problem(
+        self, x: NDArray[np.uint8], z_hat: Tensor, seen: Box, gains: Tensor, index: NDArray[np.uint8], header: Header
+    ) -> Problem:
+        """What refine gets, of pixels uint8 [B, 3, H, W]; seen is relative to z_hat."""
+        weight = float(lmbda(torch.tensor(anchor_position(header.level)))) * 255**2 / 3
+        return Problem(
+            self._on_device(torch.from_numpy(x)).div_(255),
+            z_hat,
+            seen.cells(Y_STRIDE),
+            gains,
+            torch.from_numpy(index.astype(np.int64)).to(z_hat.device),
+            self._on_device(torch.from_numpy(index >= SKIPPED_SCALES)),
+            torch.from_numpy(self.costs.bits).to(z_hat.device),
+            weight,
+        )
 
     def _areas(self, area: Box) -> list[Box]:
         """Parts that the networks see one by one: independent of the tiles that the file is coded in."""
@@ -184,11 +305,13 @@ class Transform:
         return anchor_weights(torch.tensor([anchor_position(level)], dtype=like.dtype, device=like.device))
 
 
-def _rounding(y: Tensor, coded: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """What an encoder gives to Autoencoder.predict: the symbols of y, 0 where none are coded."""
+def _rounding(y: Tensor, dead_zone: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """What an encoder gives to Autoencoder.predict: the symbols of y, 0 for values that are nearer to 0 than that."""
 
     def code(mean: Tensor, step: Tensor) -> Tensor:
-        return (y / step).sub_(mean).round_().clamp_(-32768, 32767).mul_(coded)
+        value = (y / step).sub_(mean)
+        alive = value.abs().ge_(dead_zone)
+        return value.round_().clamp_(-32768, 32767).mul_(alive)
 
     return code
 
@@ -204,7 +327,7 @@ def _shed(box: Box, region: Box, bounds: Box) -> tuple[Cut, Box]:
     return cut, Box(left, top, left + box.right - box.left, top + box.bottom - box.top)
 
 
-def _gather(y: dict[Box, NDArray[np.float32]], region: Box) -> NDArray[np.float32]:
+def _gather(y: Strips, region: Box) -> NDArray[np.float32]:
     """y [M, h/16, w/16] of a region, from the strips that it lies in."""
     shared = ((strip, strip.intersection(region)) for strip in y)
     parts = [y[strip][part.relative_to(strip).cells(Y_STRIDE)] for strip, part in shared if part is not None]

@@ -49,14 +49,16 @@ def pillow(form: str, settings: str, qualities: tuple[float, ...] = USUAL, **opt
     return Peer(settings, qualities, encode, open_rgb)
 
 
-def ours(model: str | None, device: str) -> Peer:
+def ours(model: str | None, device: str, effort: int) -> Peer:
     codec = aecodec.Codec.load(model, device=device)
 
     def encode(image: Image.Image, quality: float) -> bytes:
-        return codec.encode(image, quality=quality)
+        return codec.encode(image, quality=quality, effort=effort)
 
     qualities = (1.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0)
-    return Peer(f"model {codec.weights.model_id:08x}, default effort", qualities, encode, codec.decode)
+    if effort > DEFAULT_EFFORT:
+        qualities = qualities[1::2]  # it takes long
+    return Peer(f"model {codec.weights.model_id:08x}, effort {effort}", qualities, encode, codec.decode)
 
 
 def jpegli() -> Peer:
@@ -124,22 +126,26 @@ PEERS: dict[str, tuple[Callable[[], Peer], str | None]] = {
     "heic": (heic, "pillow-heif"),
     "pca": (pca, None),
 }
+DEFAULT_EFFORT = 3
 NAMES = ("aecodec", *PEERS)
 
 
 def peers(names: list[str], device: str = "cpu") -> list[Peer]:
-    """The codecs of the given names, in that order; "aecodec:FILE" is aecodec with the weights of a file.
+    """The codecs of the given names, in that order; "aecodec:FILE@9" is aecodec with the weights of a file, effort 9.
 
     A codec whose package is missing is named in one line and left out.
     """
     found = []
     for name in names:
-        kind, _, model = name.partition(":")
+        base, _, effort = name.partition("@")
+        kind, _, model = base.partition(":")
         if kind == "aecodec":
-            found.append(replace(ours(model or None, device), name=name))
+            found.append(replace(ours(model or None, device, int(effort or DEFAULT_EFFORT)), name=name))
             continue
         if name not in PEERS:
-            raise click.ClickException(f"there is no codec {name}; known are {', '.join(NAMES)} and aecodec:WEIGHTS")
+            raise click.ClickException(
+                f"there is no codec {name}; known are {', '.join(NAMES)} and aecodec:WEIGHTS@EFFORT"
+            )
         make, package = PEERS[name]
         try:
             found.append(replace(make(), name=name))

@@ -64,7 +64,12 @@ def fetch(what: str, folder: Path | None, url: str | None) -> None:
 
 @main.command()
 @click.option("--images", required=True, type=FOLDER)
-@click.option("--codecs", default="all", show_default=True, help="Names with commas; aecodec:FILE takes other weights.")
+@click.option(
+    "--codecs",
+    default="all",
+    show_default=True,
+    help="Names with commas; aecodec:FILE@9 takes other weights and effort.",
+)
 @click.option("--device", default="cpu", show_default=True, help="Of aecodec: cpu or cuda.")
 @click.option("--ssimulacra2/--no-ssimulacra2", default=True, help="Measure it too, a second per point.")
 @OUT

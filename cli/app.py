@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -23,13 +22,13 @@ from aecodec.cli.files import (
     check_target,
     image_file,
     image_format,
-    is_stream,
     open_data,
     read_picture,
     read_shown,
     replace_file,
 )
 from aecodec.cli.options import SCALES, read_region, share_freed_memory
+from aecodec.cli.reporter import Reporter
 from aecodec.cli.urls import Place, place
 from aecodec.container import MAX_PIXELS
 
@@ -70,38 +69,13 @@ class Group(click.Group):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("always", aecodec.PictureWarning)
-                warnings.showwarning = report.note  # type: ignore[assignment] # a stub names each argument
+                warnings.showwarning = report.note
                 return super().invoke(ctx)
         except aecodec.CodecError as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{name}{error.strerror or error}") from error
-
-
-class Reporter:
-    """What a command tells: results unless --quiet, timing with -v."""
-
-    def __init__(self) -> None:
-        self.verbose = self.quiet = False
-        self.started = time.perf_counter()
-
-    def result(self, target: Place, line: str) -> None:
-        """Tell what was written to a target; beside the data if that goes to standard output."""
-        if not self.quiet:
-            click.echo(f"{target}: {line}", err=is_stream(target))
-
-    def note(self, message: Warning | str, *_: object) -> None:
-        """What warnings call."""
-        if not self.quiet:
-            click.echo(f"Note: {message}", err=True)
-
-    def timing(self, stage: str) -> None:
-        """Say how long it took since the last stage."""
-        now = time.perf_counter()
-        if self.verbose:
-            click.echo(f"{stage}: {now - self.started:.3f} s", err=True)
-        self.started = now
 
 
 def codec_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -147,6 +121,7 @@ def main() -> None:
 @click.option(
     "--ssim", type=float, help="... the smallest file of at least this MS-SSIM, in dB: -10 log10(1 - MS-SSIM)."
 )
+@click.option("-e", "--effort", type=click.IntRange(0, 9), help="Smaller files for more time.  [default: 3]")
 @click.option("-r", "--recursive", is_flag=True, help="SOURCE is a folder: go into its folders too.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Processes for a folder  [default: one per CPU core]")
 @click.option("--engine", type=click.Choice(["processes", "dask"]), help="What works on a folder  [default: processes]")
@@ -170,6 +145,7 @@ def encode(
     max_bytes: int | None,
     psnr: float | None,
     ssim: float | None,
+    effort: int | None,
     recursive: bool,
     jobs: int | None,
     engine: str | None,
@@ -193,11 +169,12 @@ def encode(
     aecodec encode photo.jpg photo.aec
     aecodec encode -q 85 photo.png photo.aec
     aecodec encode --max-bytes 50000 photo.png photo.aec
+    aecodec encode --effort 9 photo.png photo.aec
     aecodec encode photos/ archive/ --recursive -j 4 --report report.csv
     aecodec encode photos/ archive/ --recursive --engine dask --cluster tcp://host:8786
     """
     options: dict[str, Any] = {"quality": quality, "bpp": bpp, "max_bytes": max_bytes, "psnr": psnr, "ms_ssim": ssim}
-    options["verify"] = verify
+    options |= {"verify": verify} | ({} if effort is None else {"effort": effort})
     if address and (jobs or engine != "dask"):
         raise click.UsageError("--cluster is for --engine dask, and has workers of its own in place of --jobs")
     if source.is_dir():
@@ -219,7 +196,8 @@ def encode(
     report.timing("read")
     codec = aecodec.Codec.load(weights, device, threads=threads)
     report.timing("load model")
-    data = codec.encode(picture, max_pixels=max_pixels, **options)
+    with report.bar(shown=(effort or 0) > 3) as progress:
+        data = codec.encode(picture, max_pixels=max_pixels, progress=progress, **options)
     report.timing("encode")
     replace_file(target, data)
     report.timing("write")

@@ -83,7 +83,7 @@ def variants() -> dict[str, Codec]:
     for parameter in noisy.transform.network.parameters():  # what another device does at worst
         parameter.mul_(1 + 1e-5 * torch.randn(parameter.shape, generator=generator))
     contiguous = Codec(shipped, cpu)
-    contiguous.transform = Contiguous(contiguous.transform.network, shipped.prior, contiguous.workers)
+    contiguous.transform = Contiguous(contiguous.transform.network, shipped.prior, shipped.tables, contiguous.workers)
     codecs = {"plain": Codec(shipped, cpu), "fp64": double, "contiguous": contiguous, "noisy": noisy}
     if torch.cuda.is_available():
         codecs["cuda"] = Codec(shipped, torch.device("cuda"))

@@ -50,7 +50,7 @@ def double(weights: Weights) -> Codec:
 
 def contiguous(weights: Weights) -> Codec:
     codec = Codec(weights, CPU)
-    codec.transform = Contiguous(codec.transform.network, weights.prior, codec.workers)
+    codec.transform = Contiguous(codec.transform.network, weights.prior, weights.tables, codec.workers)
     return codec
 
 

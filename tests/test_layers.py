@@ -17,10 +17,11 @@ ROWS = [
     {"container", "metrics", "tables"},
     {"alpha", "digest", "image"},
     {"entropy", "prior", "reference", "rescue"},
-    {"layers", "symbols", "target", "weights", "workers"},
+    {"effort", "layers", "symbols", "target", "weights", "workers"},
     {"model"},
-    {"preview"},
+    {"preview", "refine"},
     {"transform"},
+    {"aim"},
     {"codec"},
     {"imageio", "numcodecs", "pillow", "train"},
 ]
