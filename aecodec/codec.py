@@ -77,7 +77,7 @@ class Codec:
         parameters = {name: torch.tensor(array, dtype=torch.float32) for name, array in model.network.items()}
         try:
             network = Autoencoder(ModelConfig.from_dict(model.config))
-            network.load_state_dict(parameters, assign=True)
+            network.load_state_dict(parameters)
         except (RuntimeError, TypeError) as error:
             raise InputError(f"weights do not fit their configuration: {str(error).splitlines()[0]}") from error
         network.fold()

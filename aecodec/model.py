@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from aecodec.layers import WHOLE, Cut, DepthConvBlock, Down, Gain, Pointwise, act, fold_act, inward_clamp
 from aecodec.prior import ANCHORS, SCALES
@@ -285,6 +284,8 @@ class Autoencoder(nn.Module):
 
 def complexity(config: ModelConfig) -> dict[str, float]:
     """kMAC per pixel of each stage, as torch's FlopCounterMode counts them on a picture of 256x256."""
+    from torch.utils.flop_counter import FlopCounterMode  # not in old versions, and not needed to code
+
     with torch.no_grad():
         model = Autoencoder(config)
         x, weights = torch.empty(1, 3, 256, 256), torch.empty(1, ANCHORS)

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from aecodec import _native
 from aecodec.errors import InputError
@@ -78,11 +80,12 @@ class Prior:
         low = min(place // _SPAN, ANCHORS - 2)
         part = place - low * _SPAN
         bias = (self.bias[low].astype(np.int64) * (_SPAN - part) + self.bias[low + 1].astype(np.int64) * part) // _SPAN
-        sums = self._float_weight @ z_symbols.reshape(N, H * W).astype(np.float32)  # exact
+        # Exact in any order. By torch, since numpy's threads would get in the way of those that call this.
+        sums = self._float_weight @ torch.from_numpy(z_symbols.reshape(N, H * W).astype(np.float32))
         index = np.empty((self.M, 4 * H, 4 * W), np.uint8)
-        _native.table_index(sums.reshape(-1, H, W), self.multiplier, bias, self.shift, index)
+        _native.table_index(sums.numpy().reshape(-1, H, W), self.multiplier, bias, self.shift, index)
         return index
 
     @cached_property
-    def _float_weight(self) -> NDArray[np.float32]:
-        return self.weight.astype(np.float32)
+    def _float_weight(self) -> Tensor:
+        return torch.from_numpy(self.weight.astype(np.float32))

@@ -1,5 +1,5 @@
 """python -m aecodec.cli, which torchrun needs."""
 
-from aecodec.cli.app import main
+from aecodec.cli.app import run
 
-main(prog_name="aecodec")
+run()

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -109,6 +109,18 @@ def main() -> None:
     aecodec decode photo.aec photo.png
     """
     share_freed_memory()
+
+
+def run() -> NoReturn:
+    """The program: main, and out at once, since taking torch down would need half a second."""
+    code: Any = 1
+    try:
+        main(prog_name="aecodec")
+    except SystemExit as end:
+        code = end.code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 @main.command()
