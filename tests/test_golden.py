@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
-from make_golden import GOLDEN, symbols_sha256
+from make_golden import GOLDEN, SHIPPED_GOLDEN, symbols_sha256
 from PIL import ExifTags, Image
 from support import DATA
 
 from aecodec import Codec, read_header
+from aecodec.weights import SHIPPED
 
 MANIFEST: dict[str, str] = json.loads((GOLDEN / "manifest.json").read_text())
 
 
-@pytest.mark.parametrize("name", MANIFEST)
-def test_golden_file_decodes_to_its_symbols_and_picture(tiny: Codec, name: str) -> None:
-    data = (GOLDEN / f"{name}.aec").read_bytes()
-    assert symbols_sha256(tiny, data) == MANIFEST[name]
-    image = tiny.decode(data)
-    with Image.open(GOLDEN / f"{name}.png") as reference:
+def check(codec: Codec, folder: Path, name: str, symbols: str) -> None:
+    data = (folder / f"{name}.aec").read_bytes()
+    assert symbols_sha256(codec, data) == symbols
+    image = codec.decode(data)
+    with Image.open(folder / f"{name}.png") as reference:
         assert image.mode == reference.mode
         difference = np.asarray(image).astype(int) - np.asarray(reference)
     assert np.abs(difference).max() <= 1  # the format's tolerance between machines
+
+
+@pytest.mark.parametrize("name", MANIFEST)
+def test_golden_file_decodes_to_its_symbols_and_picture(tiny: Codec, name: str) -> None:
+    check(tiny, GOLDEN, name, MANIFEST[name])
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_model_has_a_golden_file(name: str) -> None:
+    manifest = json.loads((SHIPPED_GOLDEN / "manifest.json").read_text())
+    check(Codec.load(name, "cpu"), SHIPPED_GOLDEN, name, manifest[name])
 
 
 def test_golden_metadata_is_untouched(tiny: Codec) -> None:

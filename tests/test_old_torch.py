@@ -83,7 +83,11 @@ def test_old_torch_agrees(
             shutil.copy(path, tmp_path)
     names = [str(path) for path in sorted(tmp_path.glob("*.aec"))]
     done = subprocess.run(
-        [PYTHON, "-P", "-c", PROGRAM, str(weights), *names], env=environment, capture_output=True, text=True, check=False
+        [PYTHON, "-P", "-c", PROGRAM, str(weights), *names],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("1.")
