@@ -135,7 +135,7 @@ class Codec:
         spend, or the worst not save, is no error. A search takes as long as a few plain encodes.
 
         effort 0..9 is how hard to look for a smaller file of the same picture: up to 3 it costs no time, from 4 on
-        gradients go through the decoder, at 9 eighty times. progress gets what was done of that since its last
+        gradients go through the decoder, at 9 forty times. progress gets what was done of that since its last
         call, as a share of one encode; a target takes several.
 
         tile is the side of independently coded tiles in units of 64 pixels, 1..64. strip drops ICC, EXIF, XMP and dpi,

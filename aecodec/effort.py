@@ -37,9 +37,9 @@ EFFORTS = (
     Effort(steps=5, rate=0.2),
     Effort(steps=8, rate=0.2),
     Effort(steps=12, rate=0.15),
-    Effort(steps=20, rate=0.1),
+    Effort(steps=16, rate=0.15),
+    Effort(steps=25, rate=0.1),
     Effort(steps=40, rate=0.1),
-    Effort(steps=80, rate=0.1),
 )
 
 

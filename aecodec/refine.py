@@ -43,7 +43,7 @@ def refine(network: Autoencoder, y: Tensor, problem: Problem, effort: Effort, st
     generator = torch.Generator(y.device).manual_seed(0)
     with torch.enable_grad():
         moved = (y / width).requires_grad_()
-        optimizer = torch.optim.Adam([moved], betas=(0.9, 0.99))
+        optimizer = torch.optim.Adam([moved], betas=(0.9, 0.999))
         for step in range(effort.steps):
             done = step / effort.steps
             optimizer.param_groups[0]["lr"] = effort.rate * _DECAY**done

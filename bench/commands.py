@@ -113,6 +113,16 @@ def speed_table(results: Path) -> None:
 
 
 @main.command()
+@click.argument("results", type=RESULTS)
+def effort_table(results: Path) -> None:
+    """The Markdown table of RESULTS of rd with levels of effort, aecodec@0 and more."""
+    from bench import effort
+    from bench.results import read
+
+    print(effort.effort_table(read(results)))
+
+
+@main.command()
 @click.argument("results", type=RESULTS, nargs=-1, required=True)
 @click.option("--anchor", default="jpeg", show_default=True, help="A measured codec, or a published curve.")
 def compare(results: tuple[Path, ...], anchor: str) -> None:
