@@ -222,7 +222,7 @@ class Codec:
     def check_weights(self, header: Header) -> None:
         """Raises UnsupportedError for a file that needs other weights than this codec has."""
         if header.model_id != self.weights.model_id:
-            raise weights.missing(header.model_id, self.weights)
+            raise weights.missing(header.model_id, self.weights.model_id)
 
     def encode_tensor(
         self, x: Tensor, *, quality: float = DEFAULT_QUALITY, effort: int = DEFAULT_EFFORT, tile: int = 16
@@ -368,6 +368,6 @@ def default_codec() -> Codec:
 @cache
 def codec_for(model_id: int) -> Codec:
     """The codec behind aecodec.decode: the shipped model that a file needs, loaded once per process."""
-    if model_id == default_codec().weights.model_id:
+    if model_id == weights.SHIPPED[weights.DEFAULT_MODEL]:
         return default_codec()
     return Codec(weights.load_for(model_id), pick_device("auto"))

@@ -21,7 +21,7 @@ from aecodec.prior import Prior
 from aecodec.tables import TableSet
 
 DEFAULT_MODEL = "m"
-SHIPPED = ("m",)  # append-only: released names keep their meaning
+SHIPPED = {"m": 0x40E944CE}  # name: model_id; append-only: released names keep their meaning
 _NETWORK = "network."
 _FORMAT = "aecodec weights 1"
 
@@ -113,17 +113,15 @@ def load(model: str | Path | None = None) -> Weights:
 
 def load_for(model_id: int) -> Weights:
     """The shipped weights that a file needs. Raises UnsupportedError, naming both sides, where there are none."""
-    shipped = [load(name) for name in SHIPPED]
-    for weights in shipped:
-        if weights.model_id == model_id:
-            return weights
-    raise missing(model_id, *shipped)
+    for name, shipped in SHIPPED.items():
+        if shipped == model_id:
+            return load(name)
+    raise missing(model_id, *SHIPPED.values())
 
 
-def missing(model_id: int, *present: Weights) -> UnsupportedError:
+def missing(model_id: int, *present: int) -> UnsupportedError:
     """The error for a file whose weights are not among those present."""
-    names = ", ".join(f"{weights.model_id:08x}" for weights in present)
-    return UnsupportedError(f"file needs weights {model_id:08x}, present: {names}")
+    return UnsupportedError(f"file needs weights {model_id:08x}, present: {', '.join(f'{one:08x}' for one in present)}")
 
 
 def shipped_path(name: str) -> Path:

@@ -160,21 +160,20 @@ def readme(project: Path) -> None:
     """Put the committed results into README.md and docs: the tables, the plots and the picture."""
     from bench.compare import speed_table, table
     from bench.demo import poster
+    from bench.effort import effort_table
     from bench.plot import rd_plot, speed_plot
     from bench.results import read
 
-    rates, speeds = (read(project / "bench" / "results" / name) for name in ("kodak.jsonl", "speed.jsonl"))
-    text = (project / "README.md").read_text()
-    for command, lines in (("table", table(rates)), ("speed-table", speed_table(speeds))):
-        mark = (
-            rf"(?<=<!-- table: python -m bench {command} bench/results/)(\w+.jsonl -->\n).*?(?=<!-- end of table -->)"
-        )
-        text, count = re.subn(mark, rf"\1{lines}\n", text, flags=re.DOTALL)
-        if count != 1:
-            raise click.ClickException(f"README.md has {count} tables of {command}, not 1")
-    (project / "README.md").write_text(text)
-    rd_plot(rates, project / "docs" / "rd-kodak.svg")
-    speed_plot(speeds, project / "docs" / "speed.svg")
+    folder = project / "bench" / "results"
+    makers = {"table": table, "speed-table": speed_table, "effort-table": effort_table}
+    mark = re.compile(
+        r"(<!-- table: python -m bench (\S+) bench/results/(\S+) -->\n).*?(?=<!-- end of table -->)", flags=re.DOTALL
+    )
+    for page in (project / "README.md", project / "docs" / "training.md"):
+        text = mark.sub(lambda found: f"{found[1]}{makers[found[2]](read(folder / found[3]))}\n", page.read_text())
+        page.write_text(text)
+    rd_plot(read(folder / "kodak.jsonl"), project / "docs" / "rd-kodak.svg")
+    speed_plot(read(folder / "speed.jsonl"), project / "docs" / "speed.svg")
     poster(DEMONSTRATION, project / "docs" / "side-by-side.png", POSTER_QUALITY)
 
 

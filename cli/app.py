@@ -27,7 +27,7 @@ from aecodec.cli.files import (
     read_shown,
     replace_file,
 )
-from aecodec.cli.options import SCALES, read_region, share_freed_memory
+from aecodec.cli.options import MODELS, SCALES, read_region, share_freed_memory
 from aecodec.cli.reporter import Reporter
 from aecodec.cli.urls import Place, place
 from aecodec.container import MAX_PIXELS
@@ -134,6 +134,7 @@ def run() -> NoReturn:
     "--ssim", type=float, help="... the smallest file of at least this MS-SSIM, in dB: -10 log10(1 - MS-SSIM)."
 )
 @click.option("-e", "--effort", type=click.IntRange(0, 9), help="Smaller files for more time.  [default: 3]")
+@click.option("--model", type=click.Choice(MODELS), help="Size of the model: s takes half the time.  [default: m]")
 @click.option("-r", "--recursive", is_flag=True, help="SOURCE is a folder: go into its folders too.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Processes for a folder  [default: one per CPU core]")
 @click.option("--engine", type=click.Choice(["processes", "dask"]), help="What works on a folder  [default: processes]")
@@ -158,6 +159,7 @@ def encode(
     psnr: float | None,
     ssim: float | None,
     effort: int | None,
+    model: str | None,
     recursive: bool,
     jobs: int | None,
     engine: str | None,
@@ -189,11 +191,13 @@ def encode(
     options |= {"verify": verify} | ({} if effort is None else {"effort": effort})
     if address and (jobs or engine != "dask"):
         raise click.UsageError("--cluster is for --engine dask, and has workers of its own in place of --jobs")
+    if model and weights:
+        raise click.UsageError("--model is a shipped one, --weights are your own: give one of them")
+    chosen = model or (weights and weights.absolute())  # workers may be in another folder
     if source.is_dir():
         jobs = jobs or (1 if device == "cuda" else os.cpu_count() or 1)
         threads = threads or (1 if jobs > 1 or address else None)
-        weights = weights and weights.absolute()  # workers may be in another folder
-        encoding = batch.Encoding(options, max_pixels, strip, device, weights, threads, report_file is not None)
+        encoding = batch.Encoding(options, max_pixels, strip, device, chosen, threads, report_file is not None)
         run = cluster.engine(jobs, address) if engine == "dask" else partial(batch.in_processes, processes=jobs)
         plan = batch.plan(source, target, batch.picture_suffixes(), ".aec", recursive=recursive)
         work = partial(batch.encode_file, encoding)
@@ -206,7 +210,7 @@ def encode(
     check_target(target)
     picture = read_picture(source, max_pixels=max_pixels, strip=strip)
     report.timing("read")
-    codec = aecodec.Codec.load(weights, device, threads=threads)
+    codec = aecodec.Codec.load(chosen, device, threads=threads)
     report.timing("load model")
     with report.bar(shown=(effort or 0) > 3) as progress:
         data = codec.encode(picture, max_pixels=max_pixels, progress=progress, **options)

@@ -45,7 +45,7 @@ class Encoding(NamedTuple):
     max_pixels: int
     strip: bool
     device: str
-    weights: Path | None
+    weights: Path | str | None  # a file, or the name of a shipped model
     threads: int | None
     measure: bool  # PSNR too
 
@@ -142,7 +142,7 @@ def encode_file(encoding: Encoding, job: Job) -> Outcome:
 
 
 @cache
-def _codec(weights: Path | None, device: str, threads: int | None) -> aecodec.Codec:
+def _codec(weights: Path | str | None, device: str, threads: int | None) -> aecodec.Codec:
     return aecodec.Codec.load(weights, device, threads=threads)
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import click
 
+MODELS = ["m", "s"]  # shipped ones, the default first
 SCALES = {"1": 1.0, "1/2": 1 / 2, "1/4": 1 / 4, "1/8": 1 / 8}
 
 

@@ -13,11 +13,11 @@ import pytest
 from bench_support import ROOT, bench
 from PIL import Image
 
-from bench import compare, results
+from bench import compare, effort, results
 from bench.results import Point, Run
 
 KODAK = ROOT / "bench" / "results" / "kodak.jsonl"
-SPEED = ROOT / "bench" / "results" / "speed.jsonl"
+PAGES = ("README.md", "docs/training.md")  # whose tables are made from committed results
 PUBLISHED = compare.published_curves()
 
 
@@ -140,20 +140,21 @@ def test_plots_come_light_and_dark(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose README has an old table and no plots, after bench readme."""
+    """A project whose pages have old tables and no plots, after bench readme."""
     project = tmp_path_factory.mktemp("project")
-    (project / "bench" / "results").mkdir(parents=True)
+    shutil.copytree(KODAK.parent, project / "bench" / "results")
     (project / "docs").mkdir()
-    for committed in (KODAK, SPEED):
-        shutil.copy(committed, project / "bench" / "results")
-    text = (ROOT / "README.md").read_text()
-    (project / "README.md").write_text(re.sub(r"^\| (aecodec|webp) \|.*\n", "", text, flags=re.MULTILINE))
+    for page in PAGES:
+        text = (ROOT / page).read_text()
+        (project / page).write_text(re.sub(r"^\| (aecodec|webp|9) \|.*\n", "", text, flags=re.MULTILINE))
     assert bench("readme", "--project", project).exit_code == 0
     return project
 
 
-def test_one_command_makes_the_readme(project: Path) -> None:
-    assert (project / "README.md").read_text() == (ROOT / "README.md").read_text()
+@pytest.mark.parametrize("page", PAGES)
+def test_one_command_makes_the_tables(project: Path, page: str) -> None:
+    assert "<!-- table: python -m bench " in (ROOT / page).read_text()
+    assert (project / page).read_text() == (ROOT / page).read_text()
 
 
 @pytest.mark.parametrize(
@@ -180,3 +181,33 @@ def test_picture_of_the_readme_is_of_the_shipped_weights(project: Path) -> None:
     assert "docs/side-by-side.png" in (ROOT / "README.md").read_text()
     drawn, shown = (np.asarray(Image.open(folder / "docs" / "side-by-side.png"), int) for folder in (project, ROOT))
     assert np.abs(drawn - shown).mean() < 0.5  # captions and pixels; a search may end at a neighboring quality
+
+
+def test_table_of_effort(coffee: Image.Image) -> None:
+    """A level that saves a tenth of one picture and a fifth of another, and one that gives a tenth of one back."""
+    saved = {0: (1.0, 1.0), 3: (0.9, 0.8), 9: (0.9, 0.88)}
+    points = [
+        Point(
+            f"aecodec@{level}",
+            quality,
+            f"{image}.png",
+            *coffee.size,
+            size_bytes=1,
+            bpp=share * quality / 100,
+            psnr=30 + quality / 10,
+            psnr_y=0,
+            ms_ssim=None,
+            ssimulacra2=None,
+            encode_seconds=coffee.width * coffee.height * level / 1e6,
+            decode_seconds=0,
+        )
+        for level, shares in saved.items()
+        for image, share in enumerate(shares)
+        for quality in (10.0, 40.0, 70.0, 100.0)
+    ]
+    rows = effort.effort_table(points).splitlines()[2:]
+    assert rows == [
+        "| 0 | +0.0 % |  |  | 0.00 |",
+        "| 3 | -15.0 % | -15.0 % | -10.0 % | 3.00 |",
+        "| 9 | -11.0 % | +5.0 % | +10.0 % | 9.00 |",
+    ]
