@@ -343,7 +343,7 @@ def compare(reference: Path, other: Path, as_json: bool, max_pixels: int, device
 @click.argument("data", nargs=-1, required=True, type=FILE)
 @click.option("--out", "run", required=True, type=FILE, help="Folder of the run: checkpoints, logs, plot.")
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of the run.")
-@click.option("--init", type=FILE, help="Start from weights before a decay (export --state).")
+@click.option("--init", type=FILE, help="Start from weights of a run (export), or from the shipped ones: shipped.")
 @click.option(
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
@@ -396,7 +396,8 @@ def train(
         budget = Budget(steps, minutes, decay)
     command = shlex.join(["aecodec", *(Path(word).name for word in sys.argv[1:])])  # folders stay private
     train_model(
-        data, run, budget, TrainConfig(**settings), device=device, resume=resume, init=init, validation=validation,
+        data, run, budget, TrainConfig(**settings), device=device, resume=resume, validation=validation,
+        init="shipped" if init == Path("shipped") else init,
         quiet=report.quiet, command=command,
     )  # fmt: skip
 

@@ -10,16 +10,22 @@ import tarfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from support import DATA
 
 from aecodec import Codec, InputError
 from aecodec.cli.app import main
-from aecodec.model import inward_clamp
+from aecodec.model import CONFIGS, inward_clamp
+from aecodec.prior import anchor_position
 from aecodec.train import Budget, TrainConfig, export_run, train_model
 from aecodec.train.data import load_squares, random_crops
+from aecodec.train.export import freeze, restore
+from aecodec.train.objective import RateDistortion
+from aecodec.weights import shipped_path
 
 CONFIG = TrainConfig(model="tiny", patch=64)
 
@@ -204,3 +210,31 @@ def test_unreadable_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"broken\.png"):
         load_squares([tmp_path], quiet=True)
+
+
+@pytest.mark.parametrize(("name", "tolerance"), [("tiny", 0.1), pytest.param("m", 0.03, marks=pytest.mark.slow)])
+def test_weights_thaw_to_what_they_were(coffee: Image.Image, name: str, tolerance: float) -> None:
+    """What the model estimates after --init is what files cost with those weights."""
+    path = DATA / "tiny.safetensors" if name == "tiny" else shipped_path(name)
+    model = RateDistortion(CONFIGS[name])
+    restore(model, path)
+    codec = Codec.load(path, "cpu")
+    frozen = freeze(model, {})
+    assert np.array_equal(frozen.prior.weight, codec.weights.prior.weight)
+    assert np.abs(frozen.prior.bias - codec.weights.prior.bias).max() <= 1
+    picture = np.array(coffee.crop((0, 0, 512, 320)))
+    x = torch.from_numpy(picture).permute(2, 0, 1)[None].expand(8, -1, -1, -1) / 255
+    levels = [100, 1514, 2929, 4343, 5757, 7171, 8586, 10_000]  # the anchors
+    with torch.no_grad():
+        outcome = model.eval()(x, torch.tensor([anchor_position(level) for level in levels]))
+    estimated = (outcome.y_bpp + outcome.z_bpp).numpy() * picture[:, :, 0].size / 8
+    sizes = [len(codec.encode(picture, quality=level / 100, effort=0)) - 30 for level in levels]
+    assert sizes == pytest.approx(estimated, rel=tolerance)
+
+
+def test_weights_of_another_size_are_refused(tmp_path: Path, pictures: Path) -> None:
+    result = CliRunner().invoke(
+        main, ["train", str(pictures), "--out", str(tmp_path), "--init", "shipped", "--model", "tiny", "--steps", "1"]
+    )
+    assert result.exit_code == 1
+    assert "tiny.safetensors" in result.output

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from aecodec.errors import InputError
 from aecodec.model import CONFIGS, LOG_STEP, SCALE_MIN
-from aecodec.prior import SCALES, Prior
+from aecodec.prior import ANCHORS, SCALES, Z_LIMIT, Prior
 from aecodec.reference import EntropyBottleneck, GaussianConditional
 from aecodec.tables import TableSet
 from aecodec.train.objective import EntropyPrior, RateDistortion
-from aecodec.weights import Weights
+from aecodec.weights import Weights, load
 
+_FIT_STEPS = 100  # after which z costs half a percent more than by the tables
 SHIFT = 20  # binary places of the table index before it is rounded
 
 
@@ -59,14 +60,47 @@ def export_run(run: Path, target: Path | None = None, *, state: Path | None = No
 
 
 def restore(model: RateDistortion, state: Path) -> None:
-    """Load the weights that export_run(state=...) wrote. Raises InputError for a file that does not fit."""
+    """Load what export_run wrote: a state, or a weights file. Raises InputError for one that does not fit."""
     try:
         tensors = {name: torch.from_numpy(array).float() for name, array in load_file(state).items()}
+        if "prior.shift" in tensors:
+            thaw(model, load(state))
+            return
         model.load_state_dict(model.state_dict() | tensors)
     except (RuntimeError, SafetensorError) as error:
         raise InputError(f"{state} does not fit the model: {str(error).splitlines()[0]}") from error
     if tensors.keys() != dict(model.named_parameters()).keys():
         raise InputError(f"{state} does not hold the parameters of the model")
+
+
+def thaw(model: RateDistortion, weights: Weights) -> None:
+    """The inverse of freeze, as far as there is one: the distributions of z have nearly the tables of the weights."""
+    network = {name: torch.from_numpy(array).float() for name, array in weights.network.items()}
+    model.autoencoder.load_state_dict(network)
+    frozen, prior = weights.prior, model.prior
+    scale = torch.from_numpy(frozen.multiplier).double() / 2**frozen.shift
+    bias = torch.from_numpy(frozen.bias).double().unflatten(1, (-1, 16)) / 2**frozen.shift  # [ANCHORS, M, 16]
+    with torch.no_grad():
+        prior.scale_weight.weight.copy_(torch.from_numpy(frozen.weight) * scale[:, None])
+        prior.scale_bias.copy_(bias.mean(2))
+        prior.scale_weight.bias.copy_((bias - bias.mean(2, keepdim=True)).mean(0).flatten())
+    bits = weights.tables.bits(slice(0, ANCHORS * frozen.N), Z_LIMIT)
+    _fit(prior.bottleneck, torch.exp2(-torch.from_numpy(bits)))
+
+
+def _fit(bottleneck: EntropyBottleneck, shares: Tensor) -> None:
+    """Give every channel the distribution whose shares [channels, 2 * Z_LIMIT + 1] of the integers these are."""
+    like = bottleneck.quantiles
+    shares = shares.to(like)
+    symbols = torch.arange(-Z_LIMIT, Z_LIMIT + 1, dtype=like.dtype, device=like.device).expand(len(shares), 1, -1)
+    parameters = [parameter for parameter in bottleneck.parameters() if parameter is not bottleneck.quantiles]
+    optimizer = torch.optim.Adam(parameters, lr=0.05)
+    for _ in range(_FIT_STEPS):
+        likelihood = bottleneck._likelihood(symbols)[0][:, 0].clamp(min=1e-9)
+        loss = -(shares * likelihood.log2()).sum(1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
 
 
 @torch.no_grad()

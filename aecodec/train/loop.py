@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from aecodec.train.data import SIDE, load_squares, random_crops
 from aecodec.train.export import restore
 from aecodec.train.objective import Outcome, RateDistortion
 from aecodec.train.validation import Validation
+from aecodec.weights import shipped_path
 
 WARM_UP = 200  # steps
 LOG_EVERY = 50  # steps
@@ -186,7 +187,7 @@ def train_model(
     *,
     device: str = "auto",
     resume: bool = False,
-    init: Path | None = None,
+    init: Path | Literal["shipped"] | None = None,
     validation: Path | None = None,
     save_minutes: float = 5.0,
     validate_minutes: float = 15.0,
@@ -198,7 +199,7 @@ def train_model(
     `stable.pt` is the newest state before the decay, `decay.pt` the newest one in it. Resuming continues the decay
     that was cut off; with another budget it goes on from `stable.pt`, so that one long stable run feeds many exports.
     Without a budget, a new run takes 60 minutes and a resumed one what it was begun with.
-    `init` starts a new run from the weights that export_run(state=...) wrote.
+    `init` starts a new run from a state or a weights file that export_run wrote, "shipped" from the shipped weights.
     Raises InputError for unusable pictures, settings, or a folder that holds another run.
     """
     config = config or TrainConfig()
@@ -210,7 +211,7 @@ def train_model(
         elif (run / "stable.pt").exists() or (run / "decay.pt").exists():
             raise InputError(f"{run} holds a run already: give --resume or another folder")
         elif init is not None:
-            restore(trainer.model, init)
+            restore(trainer.model, shipped_path(config.model) if init == "shipped" else init)
         budget = budget or Budget(minutes=60)
         main = trainer.rank == 0
         quiet = quiet or not main
