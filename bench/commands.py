@@ -161,7 +161,7 @@ def readme(project: Path) -> None:
     from bench.compare import speed_table, table
     from bench.demo import poster
     from bench.effort import effort_table
-    from bench.plot import rd_plot, speed_plot
+    from bench.plot import frontier_plot, rd_plot, speed_plot
     from bench.results import read
 
     folder = project / "bench" / "results"
@@ -172,8 +172,10 @@ def readme(project: Path) -> None:
     for page in (project / "README.md", project / "docs" / "training.md"):
         text = mark.sub(lambda found: f"{found[1]}{makers[found[2]](read(folder / found[3]))}\n", page.read_text())
         page.write_text(text)
-    rd_plot(read(folder / "kodak.jsonl"), project / "docs" / "rd-kodak.svg")
-    speed_plot(read(folder / "speed.jsonl"), project / "docs" / "speed.svg")
+    rates, speeds = read(folder / "kodak.jsonl"), read(folder / "speed.jsonl")
+    rd_plot(rates, project / "docs" / "rd-kodak.svg")
+    speed_plot(speeds, project / "docs" / "speed.svg")
+    frontier_plot(rates, speeds, project / "docs" / "frontier.svg")
     poster(DEMONSTRATION, project / "docs" / "side-by-side.png", POSTER_QUALITY)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-QUALITIES = {"aecodec": 60.0, "jpeg": 75.0, "webp": 75.0, "avif": 60.0, "jxl": 75.0}
+QUALITIES = {"aecodec": 60.0, "aecodec:s": 60.0, "jpeg": 75.0, "webp": 75.0, "avif": 60.0, "jxl": 75.0}
 COMPRESSAI = {  # their speed does not depend on what the weights are
     f"{name} (random weights)": name for name in ("bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean")
 }
@@ -76,7 +76,9 @@ def measure(name: str, direction: str, source: Path, target: Path, runs: int, st
         "seconds": statistics.median(times),
         "fastest": min(times),
         "slowest": max(times),
-        "stages": {stage: statistics.median(seconds) for stage, seconds in stages.items()} if name == "aecodec" else {},
+        "stages": {stage: statistics.median(seconds) for stage, seconds in stages.items()}
+        if name.startswith("aecodec")
+        else {},
         "peak_memory_mb": _peak_memory_mb(),
     }
 
@@ -86,10 +88,10 @@ def _coder(
 ) -> tuple[Callable[[Image.Image], bytes], Callable[[bytes], Image.Image]]:
     if name in COMPRESSAI:
         return _compressai(COMPRESSAI[name])
-    if name == "aecodec":
+    if _is_ours(name):
         import aecodec
 
-        codec = aecodec.Codec.load(device="cpu")
+        codec = aecodec.Codec.load(name.partition(":")[2] or None, device="cpu")
         for step, stage in STAGES[direction].items():
             owner = codec if hasattr(codec, step) else codec.transform
             setattr(owner, step, clock.timed(stage, getattr(owner, step)))
@@ -98,6 +100,11 @@ def _coder(
 
     (peer,) = peers([name])
     return lambda image: peer.encode(image, QUALITIES[name]), peer.decode
+
+
+def _is_ours(name: str) -> bool:
+    """aecodec, or aecodec:MODEL."""
+    return name.partition(":")[0] == "aecodec"
 
 
 def _compressai(name: str) -> tuple[Callable[[Image.Image], bytes], Callable[[bytes], Image.Image]]:

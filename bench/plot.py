@@ -12,7 +12,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
 
-from bench.compare import LANDMARKS, is_kodak, published_curves
+from bench.compare import LANDMARKS, bd_rate, is_kodak, published_curves
 from bench.results import METRICS, Record, Speed, curves, points_of
 
 _MAX_BPP = 1.6
@@ -89,6 +89,32 @@ def speed_plot(records: list[Record], target: Path) -> None:
             axes.grid(visible=True, axis="x")
 
     draw(target, (11, 0.4 * len(speeds) / 2 + 1.2), fill)
+
+
+def frontier_plot(rates: list[Record], speeds: list[Record], target: Path) -> None:
+    """BD-rate against JPEG over seconds to decode a megapixel; of CompressAI's networks the published rates."""
+    measured, pictures = curves(points_of(rates))
+    published = published_curves() if is_kodak(rates, pictures) else {}
+    size, threads, found = comparable(speeds)
+    points = []
+    for speed in found:
+        network = speed.codec.removesuffix(" (random weights)")
+        curve = measured.get(speed.codec) or published.get(f"compressai-{network}")
+        rate = bd_rate(measured["jpeg"], curve, "psnr") if curve else None
+        if speed.direction == "decode" and rate is not None:
+            points.append((speed.seconds / speed.megapixels, rate, network))
+
+    def fill(figure: Figure) -> None:
+        axes = figure.subplots()
+        for x, y, name in points:
+            axes.scatter([x], [y], s=60 if name.startswith("aecodec") else 30)
+            axes.annotate(name, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8)
+        axes.set(xscale="log", xlabel=f"seconds to decode a megapixel ({size}, {threads} threads)")
+        axes.set(ylabel="BD-rate against JPEG, %")
+        axes.margins(x=0.3, y=0.1)
+        axes.grid(visible=True)
+
+    draw(target, (8, 4.6), fill)
 
 
 def comparable(records: list[Record]) -> tuple[str, int, list[Speed]]:

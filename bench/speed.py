@@ -82,7 +82,7 @@ def available(names: list[str]) -> list[str]:
         found |= COMPRESSAI.keys()
     elif set(names) & COMPRESSAI.keys():
         click.echo("CompressAI's models are left out: pip install compressai", err=True)
-    return [name for name in names if name == "aecodec" or name in found]
+    return [name for name in names if name.startswith("aecodec") or name in found]
 
 
 def _known(records: list[Record]) -> set[Job]:

@@ -162,6 +162,7 @@ def test_one_command_makes_the_tables(project: Path, page: str) -> None:
     [
         ("rd-kodak", {"aecodec", "vtm, published", "bits per pixel", "PSNR, dB"}),
         ("speed", {"aecodec", "encode, MP/s at 1920x1080, 2 threads"}),
+        ("frontier", {"aecodec", "jpeg", "mbt2018-mean", "seconds to decode a megapixel (1920x1080, 2 threads)"}),
     ],
 )
 @pytest.mark.parametrize("form", ["", "-dark"])
