@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-QUALITIES = {"aecodec": 60.0, "aecodec:s": 60.0, "jpeg": 75.0, "webp": 75.0, "avif": 60.0, "jxl": 75.0}
+QUALITIES = {"aecodec": 60.0, "jpeg": 75.0, "webp": 75.0, "avif": 60.0, "jxl": 75.0, "aecodec:s": 60.0}
 COMPRESSAI = {  # their speed does not depend on what the weights are
     f"{name} (random weights)": name for name in ("bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean")
 }
