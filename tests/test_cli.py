@@ -16,9 +16,10 @@ from PIL import ExifTags, Image, ImageCms, ImageOps
 from support import DATA, psnr
 
 import aecodec
-from aecodec import metrics
+from aecodec import metrics, weights
 from aecodec.cli.app import main
 from aecodec.cli.files import image_file, image_format, replace_file
+from aecodec.cli.options import MODELS
 from aecodec.container import pack, unpack
 from aecodec.image import flatten
 
@@ -430,3 +431,16 @@ def test_pictures_survive_pillow_pixel_cap(tmp_path: Path) -> None:
     picture = read_picture(path)
     assert picture.pixels.shape == (9000, 10_000, 3)
     assert picture.gray
+
+
+def test_shipped_models(photo: Path, tmp_path: Path) -> None:
+    """Both sizes encode, and decoding finds out which it was."""
+    assert list(weights.SHIPPED) == MODELS
+    ids = []
+    for model in MODELS:
+        data = tmp_path / f"{model}.aec"
+        assert run("encode", "--model", model, photo, data).exit_code == 0
+        assert run("decode", data, tmp_path / f"{model}.png").exit_code == 0
+        ids.append(aecodec.read_header(data.read_bytes()).model_id)
+    assert ids == list(weights.SHIPPED.values())
+    assert run("encode", "--model", "s", *TINY, photo, tmp_path / "both.aec").exit_code == 2
