@@ -35,9 +35,9 @@ EFFORTS = (
     Effort(error_weight=120),
     Effort(error_weight=70),
     Effort(steps=5, rate=0.2),
+    Effort(steps=6, rate=0.2),
     Effort(steps=8, rate=0.2),
     Effort(steps=12, rate=0.15),
-    Effort(steps=16, rate=0.15),
     Effort(steps=25, rate=0.1),
     Effort(steps=40, rate=0.1),
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 import numpy as np
 
 from aecodec import metrics
+from bench.codecs import DEFAULT_EFFORT
 from bench.results import Point, Record
 
 NAME = "aecodec@"
@@ -13,7 +16,11 @@ NAME = "aecodec@"
 
 def effort_table(records: list[Record]) -> str:
     """A Markdown table: BD-rate against effort 0 and the level before, per picture, and seconds to encode."""
-    points = [record for record in records if isinstance(record, Point) and record.codec.startswith(NAME)]
+    points = [
+        replace(record, codec=f"{NAME}{DEFAULT_EFFORT}") if record.codec == "aecodec" else record
+        for record in records
+        if isinstance(record, Point) and f"{record.codec}@".startswith(NAME)
+    ]
     levels = sorted({int(point.codec.removeprefix(NAME)) for point in points})
     if len(levels) < 2:
         raise click.ClickException(f"results hold {len(levels)} levels of effort ({NAME}0, {NAME}1, ...), not several")
