@@ -55,7 +55,7 @@ def test_areas_are_refined_together_with_what_is_around_them(codec: Codec, pictu
 
 
 def test_same_file_every_time(codec: Codec, picture: NDArray[np.uint8]) -> None:
-    first, second = (codec.encode(picture, quality=QUALITY, effort=7) for _ in range(2))
+    first, second = (codec.encode(picture, quality=QUALITY, effort=8) for _ in range(2))  # the lowest with noise
     assert first == second
 
 
