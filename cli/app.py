@@ -69,7 +69,8 @@ class Group(click.Group):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("always", aecodec.PictureWarning)
-                warnings.showwarning = report.note
+                show: Any = report.note
+                warnings.showwarning = show
                 return super().invoke(ctx)
         except aecodec.CodecError as error:
             raise click.ClickException(str(error)) from error
