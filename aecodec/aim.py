@@ -6,13 +6,15 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-from aecodec.container import Header
+from aecodec.container import Header, SectionKind
 from aecodec.effort import Effort
 from aecodec.image import Picture, shown_pixels
 from aecodec.prior import MAX_LEVEL, MIN_LEVEL
 from aecodec.symbols import Symbols
 from aecodec.target import Target, sample
 from aecodec.transform import Latent, Progress, Transform
+
+Sections = dict[SectionKind, bytes]
 
 
 class Aim:
@@ -22,18 +24,20 @@ class Aim:
         self,
         target: Target,
         transform: Transform,
-        size: Callable[[Symbols, Header], int],
+        pack: Callable[[Symbols, Header, Sections], bytes],
         picture: Picture,
         header: Header,
+        sections: Sections,
         effort: Effort,
         progress: Progress | None = None,
     ) -> None:
-        """size: bytes of the file of these symbols."""
+        """pack makes the file of symbols; sections are what it holds besides, known before."""
         self.target = target
         self.transform = transform
-        self.size = size
+        self.pack = pack
         self.picture = picture
         self.header = header
+        self.sections = sections
         self.effort = effort
         self.progress = progress
         self.search = target.search(header.pixels)
@@ -53,7 +57,7 @@ class Aim:
         """What the target is compared with; the best file is kept."""
         header = dataclasses.replace(self.header, level=level)
         symbols = self._symbols(header)
-        value = self._value(self.picture, symbols, header)
+        value = self._value(self.picture, symbols, header, self.sections)
         if value <= self.search.high if self.search.keep_below else value >= self.search.low:
             self.best = symbols, header
         return value
@@ -63,7 +67,8 @@ class Aim:
         height, width, _ = part.pixels.shape
         header = dataclasses.replace(self.header, width=width, height=height, level=level, alpha=False)
         symbols = self.transform.analyze(part.pixels, header, self.effort)
-        return self.target.from_sample(self._value(part, symbols, header), width, self.header.pixels)
+        value = self.target.from_sample(self._value(part, symbols, header, {}), width, self.header.pixels)
+        return math.log(math.exp(value) + sum(map(len, self.sections.values()))) if self.target.is_size else value
 
     def _symbols(self, header: Header) -> Symbols:
         """For neighboring levels from the same y, unless it is refined for each."""
@@ -73,8 +78,8 @@ class Aim:
             self.latent = self.transform.analyze_once(self.picture.pixels, header)
         return self.transform.requantize(self.latent, header, self.effort)
 
-    def _value(self, picture: Picture, symbols: Symbols, header: Header) -> float:
+    def _value(self, picture: Picture, symbols: Symbols, header: Header, sections: Sections) -> float:
         if self.target.is_size:
-            return math.log(self.size(symbols, header))
+            return math.log(len(self.pack(symbols, header, sections)))
         decoded = picture._replace(pixels=self.transform.synthesize(symbols, header, header.bounds))
         return self.target.quality(shown_pixels(picture), shown_pixels(decoded))

@@ -154,11 +154,8 @@ class Codec:
         if target is None:
             symbols = self.transform.analyze(picture.pixels, header, work, progress)
         else:
-
-            def size(symbols: Symbols, header: Header) -> int:
-                return len(self._pack(symbols, header, sections))
-
-            symbols, header = Aim(target, self.transform, size, picture, header, work, progress).run()
+            aim = Aim(target, self.transform, self._pack, picture, header, sections, work, progress)
+            symbols, header = aim.run()
         return (self._pack_verified if verify else self._pack)(symbols, header, sections)
 
     def decode(

@@ -7,7 +7,6 @@ rate-distortion optimized quantization, Sullivan and Wiegand 1998), and y is ref
 
 from __future__ import annotations
 
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -25,15 +24,15 @@ class Effort(NamedTuple):
     """One level."""
 
     steps: int = 0  # of refinement
-    error_weight: float = np.inf  # bits that an error of one whole step is worth to the dead zone; inf: plain rounding
+    step_worth: float = np.inf  # bits that the dead zone takes an error of one step to be worth; inf: plain rounding
     rate: float = 0.0  # learning rate of the first step, in quantization steps
 
 
 EFFORTS = (
     Effort(),
-    Effort(error_weight=240),
-    Effort(error_weight=120),
-    Effort(error_weight=70),
+    Effort(step_worth=240),
+    Effort(step_worth=120),
+    Effort(step_worth=70),
     Effort(steps=5, rate=0.2),
     Effort(steps=6, rate=0.2),
     Effort(steps=8, rate=0.2),
@@ -56,11 +55,10 @@ class Costs:
     def __init__(self, tables: TableSet, N: int) -> None:
         self.bits = tables.bits(slice(ANCHORS * N, ANCHORS * N + SCALES), REACH)  # [SCALES, 2 * REACH + 1]
         self.bits[:SKIPPED_SCALES] = 0
-        self.dead_zone = cache(self._dead_zone)
 
-    def _dead_zone(self, effort: Effort) -> NDArray[np.float32]:
+    def dead_zone(self, effort: Effort) -> NDArray[np.float32]:
         """[SCALES]: values nearer to 0 are coded as 0; inf where nothing is coded."""
         saved = self.bits[:, REACH + 1] - self.bits[:, REACH]
-        zone = 0.5 + saved / (2 * effort.error_weight)
+        zone = 0.5 + saved / (2 * effort.step_worth)
         zone[:SKIPPED_SCALES] = np.inf
         return zone

@@ -196,12 +196,12 @@ def test_tables_and_bars_are_the_results(page: Page) -> None:
     widths = bars.locator("i").evaluate_all("all => all.map(bar => bar.offsetWidth)")
     assert widths[1] == pytest.approx(widths[0] / 20, abs=1.5)
     assert "321 images/s" in page.locator("#speed").inner_text()
-    provenance = page.locator("pre").first.inner_text()
-    assert "python -m bench rd --images kodak" in provenance
-    run, *_ = (record for record in results.read(KODAK) if isinstance(record, Run))
-    assert {f"{name}: {value}" for facts in (run.environment, run.codecs) for name, value in facts.items()} <= set(
-        provenance.split("\n")
-    )
+    provenance = page.locator("pre").all_inner_texts()
+    assert "python -m bench rd --images kodak" in provenance[0]
+    runs = [record for record in results.read(KODAK) if isinstance(record, Run)]
+    for run, told in zip(runs, provenance[: len(runs)], strict=True):  # those of speeds follow
+        facts = {f"{name}: {value}" for facts in (run.environment, run.codecs) for name, value in facts.items()}
+        assert facts <= set(told.split("\n"))
 
 
 @pytest.mark.parametrize(("scheme", "bright"), [("light", True), ("dark", False)])
