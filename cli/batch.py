@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -112,13 +113,18 @@ def in_processes(jobs: list[Job], work: Work, *, processes: int) -> Iterator[Out
     if min(processes, len(jobs)) == 1:
         yield from map(work, jobs)
         return
-    with ProcessPoolExecutor(min(processes, len(jobs)), get_context("spawn")) as pool:
+    with ProcessPoolExecutor(min(processes, len(jobs)), get_context("spawn"), initializer=_take_one_core) as pool:
         try:
             for future in as_completed([pool.submit(work, job) for job in jobs]):
                 yield future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _take_one_core() -> None:
+    """Before torch is loaded, which otherwise begins with a thread for each core in every process."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def encode_file(encoding: Encoding, job: Job) -> Outcome:
