@@ -69,7 +69,7 @@ class Group(click.Group):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("always", aecodec.PictureWarning)
-                show: Any = report.note
+                show: Any = report.note  # the stub of showwarning names each argument
                 warnings.showwarning = show
                 return super().invoke(ctx)
         except aecodec.CodecError as error:
