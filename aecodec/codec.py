@@ -34,7 +34,7 @@ from aecodec.effort import DEFAULT_EFFORT, pick_effort
 from aecodec.errors import FormatError, InputError
 from aecodec.image import Metadata, Picture, check_size, from_picture, to_picture
 from aecodec.model import SYNTHESIS_HALO, Autoencoder, ModelConfig, complexity
-from aecodec.prior import ANCHORS, SCALES, quality_level
+from aecodec.prior import SCALES, quality_level
 from aecodec.rescue import Loss, Remains, fill_lost, partial_alpha, salvage
 from aecodec.symbols import Symbols, TileCoder
 from aecodec.target import pick_target
@@ -72,8 +72,8 @@ class Codec:
         work_tile: int = 8,
     ) -> None:
         """work_tile: height of what the networks see at once, without halo, in 64 pixels; it is twice as wide."""
-        if len(model.tables.lengths) != ANCHORS * model.prior.N + SCALES:
-            raise InputError(f"weights hold {len(model.tables.lengths)} tables, not {ANCHORS * model.prior.N + SCALES}")
+        if len(model.tables.lengths) != model.prior.z_tables + SCALES:
+            raise InputError(f"weights hold {len(model.tables.lengths)} tables, not {model.prior.z_tables + SCALES}")
         parameters = {name: torch.tensor(array, dtype=torch.float32) for name, array in model.network.items()}
         try:
             network = Autoencoder(ModelConfig.from_dict(model.config))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aecodec.errors import InputError
-from aecodec.prior import ANCHORS, SCALES, SKIPPED_SCALES
+from aecodec.prior import SCALES, SKIPPED_SCALES
 from aecodec.tables import TableSet
 
 DEFAULT_EFFORT = 3
@@ -52,8 +52,8 @@ def pick_effort(level: int) -> Effort:
 class Costs:
     """What y symbols cost, by table index."""
 
-    def __init__(self, tables: TableSet, N: int) -> None:
-        self.bits = tables.bits(slice(ANCHORS * N, ANCHORS * N + SCALES), REACH)  # [SCALES, 2 * REACH + 1]
+    def __init__(self, tables: TableSet) -> None:
+        self.bits = tables.bits(slice(-SCALES, None), REACH)  # [SCALES, 2 * REACH + 1]
         self.bits[:SKIPPED_SCALES] = 0
 
     def dead_zone(self, effort: Effort) -> NDArray[np.float32]:

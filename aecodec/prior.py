@@ -1,11 +1,13 @@
 """Which table each symbol is coded with: from integers alone, so that every machine agrees.
 
 This is the normative half of the hyper prior (docs/format.md, "Table index"); the float half predicts means only and
-cannot desynchronize a stream. The idea of integer priors is Balle et al. 2019, "Integer networks".
+cannot desynchronize a stream. The idea of integer priors is Balle et al. 2019, "Integer networks"; that decoded
+neighbors tell what comes is older than learned codecs (context coding, Langdon and Rissanen 1981).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -38,6 +40,40 @@ def anchor_position(level: int) -> float:
 
 
 @dataclass(frozen=True)
+class Context:
+    """Integers that choose among several tables of a z symbol, from what is to the left and above; made by export.
+
+    There are sets for levels at equal distances, the first for the lowest and the last for the highest.
+    """
+
+    weight: NDArray[np.int8]  # [sets, N, 2 * (N + 1)]
+    thresholds: NDArray[np.int32]  # [sets, N, tables of a symbol - 1], growing
+
+    def __post_init__(self) -> None:
+        types = [array.dtype.name for array in (self.weight, self.thresholds)]
+        shapes = [array.shape for array in (self.weight, self.thresholds)]
+        sets, N = shapes[0][:2]
+        if types != ["int8", "int32"] or shapes != [(sets, N, 2 * (N + 1)), (sets, N, shapes[1][-1])] or sets < 2:
+            raise InputError(f"context of types {types} and shapes {shapes} is none")
+        if sets * N * self.choices + SCALES > 1 << 16 or not _exact(self.weight):
+            raise InputError(f"context of {sets * N * self.choices} tables is too large")
+
+    @property
+    def choices(self) -> int:
+        """Tables of one symbol."""
+        return self.thresholds.shape[2] + 1
+
+    def choose(
+        self, z: NDArray[np.int8], nearest: int, rows: NDArray[np.intp], columns: NDArray[np.intp]
+    ) -> NDArray[np.intp]:
+        """[N, places]: which of its tables each symbol of z [N, H, W] at some places has, from its neighbors alone."""
+        around = np.concatenate((_seen(z, rows, columns - 1), _seen(z, rows - 1, columns)))
+        sums = torch.from_numpy(self.weight[nearest].astype(np.float32)) @ torch.from_numpy(around)  # exact
+        chosen: NDArray[np.intp] = (sums.numpy()[:, :, None] >= self.thresholds[nearest][:, None]).sum(2)
+        return chosen
+
+
+@dataclass(frozen=True)
 class Prior:
     """Integers that map z_symbols to tables; made by export."""
 
@@ -45,6 +81,7 @@ class Prior:
     multiplier: NDArray[np.int32]  # [16 * M]
     bias: NDArray[np.int32]  # [ANCHORS, 16 * M]
     shift: int
+    context: Context | None = None  # without one, each channel of z has one table per anchor
 
     def __post_init__(self) -> None:
         types = [array.dtype.name for array in (self.weight, self.multiplier, self.bias)]
@@ -55,9 +92,10 @@ class Prior:
             raise InputError(
                 f"prior of {self.weight.shape}, {self.multiplier.shape} and {self.bias.shape} does not fit"
             )
-        # Sums of int8 products stay below 2^24, where float32 counts exactly: table_index may use fast matrix products.
-        if int(np.abs(self.weight.astype(np.int64)).sum(1).max()) * Z_LIMIT >= 1 << 24:
+        if not _exact(self.weight):
             raise InputError("prior weights exceed the exact range")
+        if self.context and self.context.weight.shape[1] != self.N:
+            raise InputError(f"context is for {self.context.weight.shape[1]} channels of z, not {self.N}")
 
     @property
     def N(self) -> int:
@@ -67,11 +105,35 @@ class Prior:
     def M(self) -> int:
         return self.bias.shape[1] // 16
 
-    def channel_index(self, positions: int, level: int) -> NDArray[np.uint16]:
-        """Tables of z_symbols [N, positions], flat: one per channel, of the set of the nearest anchor."""
-        anchor = (2 * (level - MIN_LEVEL) * (ANCHORS - 1) + _SPAN) // (2 * _SPAN)
-        channels = np.arange(anchor * self.N, (anchor + 1) * self.N, dtype=np.uint16)
-        return channels.repeat(positions)
+    @property
+    def z_sets(self) -> int:
+        """Sets of tables of z, for levels at equal distances."""
+        return len(self.context.weight) if self.context else ANCHORS
+
+    @property
+    def z_tables(self) -> int:
+        """Tables of z, which stand before those of y."""
+        return self.z_sets * self.N * (self.context.choices if self.context else 1)
+
+    def z_steps(
+        self, z: NDArray[np.int8], level: int
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.uint16]]]:
+        """Places (rows, columns) of z [N, H, W] that are coded together, in order, and the tables [N * places] there.
+
+        A step depends on z of the steps before alone, so that a decoder can fill z in as it goes.
+        """
+        N, H, W = z.shape
+        nearest = (2 * (level - MIN_LEVEL) * (self.z_sets - 1) + _SPAN) // (2 * _SPAN)
+        channels = nearest * N + np.arange(N)[:, None]
+        rows, columns = np.divmod(np.arange(H * W), W)
+        if self.context is None:
+            yield rows, columns, channels.repeat(H * W).astype(np.uint16)
+            return
+        for diagonal in range(H + W - 1):
+            here = rows + columns == diagonal
+            place = rows[here], columns[here]
+            tables = channels * self.context.choices + self.context.choose(z, nearest, *place)
+            yield *place, tables.ravel().astype(np.uint16)
 
     def table_index(self, z_symbols: NDArray[np.int8], level: int) -> NDArray[np.uint8]:
         """Scale index [M, H/16, W/16], 0..SCALES-1, of every y symbol from z_symbols [N, H/64, W/64]."""
@@ -89,3 +151,15 @@ class Prior:
     @cached_property
     def _float_weight(self) -> Tensor:
         return torch.from_numpy(self.weight.astype(np.float32))
+
+
+def _exact(weight: NDArray[np.int8]) -> bool:
+    """Whether sums of products with z stay below 2^24, where float32 counts exactly: fast matrix products will do."""
+    return int(np.abs(weight.astype(np.int64)).sum(-1).max(initial=0)) * Z_LIMIT < 1 << 24
+
+
+def _seen(z: NDArray[np.int8], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
+    """[N + 1, places]: z and a 1, all 0 for places outside."""
+    inside = (rows >= 0) & (columns >= 0)
+    seen: NDArray[np.float32] = np.concatenate((z[:, rows, columns] * inside, inside[None])).astype(np.float32)
+    return seen

@@ -32,10 +32,11 @@ _schemas = _declare_torchvision_schemas()  # they live as long as this object
 try:
     from compressai import ans
     from compressai.entropy_models import EntropyBottleneck, GaussianConditional
+    from compressai.entropy_models.entropy_models import pmf_to_quantized_cdf
 except ImportError as error:
     raise InputError(f"this needs CompressAI (pip install 'aecodec[train]'): {error}") from error
 
-__all__ = ["EntropyBottleneck", "GaussianConditional", "ans", "encode_symbols"]
+__all__ = ["EntropyBottleneck", "GaussianConditional", "ans", "encode_symbols", "pmf_to_quantized_cdf"]
 
 
 def encode_symbols(symbols: NDArray[np.int16], indexes: NDArray[np.uint16], tables: TableSet) -> bytes:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from aecodec import entropy
 from aecodec.container import STRIDE, Y_STRIDE, Box
 from aecodec.errors import FormatError, InputError
-from aecodec.prior import ANCHORS, SKIPPED_SCALES, Z_LIMIT, Prior
+from aecodec.prior import SKIPPED_SCALES, Z_LIMIT, Prior
 from aecodec.tables import TableSet
 
 
@@ -57,8 +57,10 @@ class TileCoder:
         z_tile = symbols.z[:, *box.cells(STRIDE)]
         y_index = self.prior.table_index(z_tile, level)
         coded = y_index >= SKIPPED_SCALES
-        flat = np.concatenate((z_tile.ravel().astype(np.int16), symbols.y[:, *box.cells(Y_STRIDE)][coded]))
-        indexes = np.concatenate((self.prior.channel_index(z_tile[0].size, level), self._y_tables(y_index[coded])))
+        steps = list(self.prior.z_steps(z_tile, level))
+        z_parts = [z_tile[:, rows, columns].ravel().astype(np.int16) for rows, columns, _ in steps]
+        flat = np.concatenate((*z_parts, symbols.y[:, *box.cells(Y_STRIDE)][coded]))
+        indexes = np.concatenate((*(tables for *_, tables in steps), self._y_tables(y_index[coded])))
         if self.entropy_coder == "compressai":
             from aecodec import reference
 
@@ -70,10 +72,11 @@ class TileCoder:
         reader = entropy.SymbolReader(stream, self.tables)
         place = box.relative_to(symbols.window)
         z_tile = symbols.z[:, *place.cells(STRIDE)]
-        z_parsed = reader.read(self.prior.channel_index(z_tile[0].size, level))
-        if z_parsed.min() < -Z_LIMIT or z_parsed.max() > Z_LIMIT:
-            raise FormatError(f"z symbol is outside -{Z_LIMIT}..{Z_LIMIT}")
-        z_tile[:] = z_parsed.reshape(z_tile.shape)
+        for rows, columns, tables in self.prior.z_steps(z_tile, level):
+            z_parsed = reader.read(tables)
+            if z_parsed.min() < -Z_LIMIT or z_parsed.max() > Z_LIMIT:
+                raise FormatError(f"z symbol is outside -{Z_LIMIT}..{Z_LIMIT}")
+            z_tile[:, rows, columns] = z_parsed.reshape(len(z_tile), -1)
         y_index = self.prior.table_index(z_tile, level)
         coded = y_index >= SKIPPED_SCALES
         y_tile = np.zeros(y_index.shape, np.int16)
@@ -82,4 +85,4 @@ class TileCoder:
         symbols.y[:, *place.cells(Y_STRIDE)] = y_tile
 
     def _y_tables(self, y_index: NDArray[np.uint8]) -> NDArray[np.uint16]:
-        return y_index.astype(np.uint16) + np.uint16(ANCHORS * self.prior.N)
+        return y_index.astype(np.uint16) + np.uint16(self.prior.z_tables)

@@ -58,7 +58,7 @@ class Transform:
         """work_tile: height of what the networks see at once, without halo, in 64 pixels; it is twice as wide."""
         self.network = network
         self.prior = prior
-        self.costs = Costs(tables, prior.N)
+        self.costs = Costs(tables)
         self.workers = workers
         self.side = work_tile * STRIDE
 

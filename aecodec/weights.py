@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from aecodec.errors import InputError, UnsupportedError
-from aecodec.prior import Prior
+from aecodec.prior import Context, Prior
 from aecodec.tables import TableSet
 
 DEFAULT_MODEL = "m"
@@ -38,12 +38,14 @@ class Weights:
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Everything that is stored, by its name in the file."""
+        context = self.prior.context
         return {
             **{_NETWORK + name: array for name, array in self.network.items()},
             "prior.weight": self.prior.weight,
             "prior.multiplier": self.prior.multiplier,
             "prior.bias": self.prior.bias,
             "prior.shift": np.array([self.prior.shift], np.int32),
+            **({"context.weight": context.weight, "context.thresholds": context.thresholds} if context else {}),
             "tables.cumulative": self.tables.cumulative,
             "tables.lengths": self.tables.lengths,
             "tables.offsets": self.tables.offsets,
@@ -100,6 +102,9 @@ def load(model: str | Path | None = None) -> Weights:
                 tensors["prior.multiplier"],
                 tensors["prior.bias"],
                 int(tensors["prior.shift"][0]),
+                Context(tensors["context.weight"], tensors["context.thresholds"])
+                if "context.weight" in tensors
+                else None,
             ),
             tables=TableSet(tensors["tables.cumulative"], tensors["tables.lengths"], tensors["tables.offsets"]),
             training=json.loads(metadata["training"]),

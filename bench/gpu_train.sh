@@ -47,7 +47,7 @@ if compgen -G "$run/*.pt" >/dev/null; then resume=(--resume); fi
 python3 -P -m aecodec.cli train "${data[@]}" --out "$run" --validation "$validation" --minutes "$minutes" "${resume[@]}" "$@"
 
 echo "== export and evaluation"
-python3 -P -m aecodec.cli export "$run" "$out/weights.safetensors" --state "$out/state.safetensors"
+python3 -P -m aecodec.cli export "$run" "$out/weights.safetensors" --state "$out/state.safetensors" "${data[@]/#/--data=}"
 cp "$run"/*.csv "$run"/*.png "$out"
 tail -n 8 "$run/validation.csv"
 for file in "$out"/*; do

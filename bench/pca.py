@@ -21,7 +21,7 @@ from PIL import Image
 from aecodec import weights
 from aecodec.entropy import SymbolReader, encode_symbols
 from aecodec.model import LOG_STEP, SCALE_MIN
-from aecodec.prior import ANCHORS, SCALES
+from aecodec.prior import SCALES
 
 BLOCK = 16
 CORRELATION = 0.95
@@ -72,7 +72,7 @@ class BlockPca:
 
     def _tables(self, scale_index: NDArray[np.uint8], model: weights.Weights) -> NDArray[np.uint16]:
         """Tables of y stand behind the sets of z."""
-        return scale_index.astype(np.uint16) + np.uint16(ANCHORS * model.prior.N)
+        return scale_index.astype(np.uint16) + np.uint16(model.prior.z_tables)
 
 
 def _blocks(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -28,6 +28,12 @@ def tiny() -> Codec:
     return Codec.load(DATA / "tiny.safetensors", device="cpu")
 
 
+@pytest.fixture(scope="session")
+def tiny_context() -> Codec:
+    """The same networks with a context of z, as younger models have."""
+    return Codec.load(DATA / "tiny_context.safetensors", device="cpu")
+
+
 @pytest.fixture
 def random_pixels() -> NDArray[np.uint8]:
     """Smooth noise, 100x70: cheap, and every symbol counts."""

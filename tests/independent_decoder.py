@@ -142,6 +142,30 @@ def table_index(z: Array, level: int, weights: dict[str, Array]) -> Array:
     return shuffle(np.clip((numerator + (1 << (shift - 1))) >> shift, 0, 63), 4)
 
 
+def read_z(stream: Stream, z: Array, level: int, weights: dict[str, Array]) -> None:
+    """Section 2, step 1, into z [N, rows, columns]."""
+    N, rows, columns = z.shape
+    S = len(weights["context.weight"]) if "context.weight" in weights else 8
+    s = (2 * (S - 1) * (level - 100) + 9900) // 19800
+    if "context.weight" not in weights:
+        for place in np.ndindex(z.shape):
+            z[place] = stream.symbol(s * N + place[0])
+        return
+    w, thresholds = weights["context.weight"][s].astype(int), weights["context.thresholds"][s]
+    K = thresholds.shape[1] + 1
+    for diagonal in range(rows + columns - 1):
+        places = [(i, diagonal - i) for i in range(rows) if 0 <= diagonal - i < columns]
+        for c in range(N):
+            for i, j in places:
+                total = 0
+                if j > 0:
+                    total += int(w[c, :N] @ z[:, i, j - 1] + w[c, N])
+                if i > 0:
+                    total += int(w[c, N + 1 : 2 * N + 1] @ z[:, i - 1, j] + w[c, 2 * N + 1])
+                k = sum(total >= threshold for threshold in thresholds[c])
+                z[c, i, j] = stream.symbol((s * N + c) * K + k)
+
+
 def read_symbols(data: bytes, weights: dict[str, Array]) -> tuple[Header, Array, Array]:
     """Sections 1 to 4: z_symbols and y_symbols of the whole picture."""
     header, tiles, _ = read_container(data)
@@ -153,13 +177,11 @@ def read_symbols(data: bytes, weights: dict[str, Array]) -> tuple[Header, Array,
         z = z_all[:, i : i + header.tile, j : j + header.tile]
         y = y_all[:, 4 * i : 4 * (i + header.tile), 4 * j : 4 * (j + header.tile)]
         stream = Stream(payload, weights)
-        anchor = (14 * (header.level - 100) + 9900) // 19800
-        for place in np.ndindex(z.shape):
-            z[place] = stream.symbol(anchor * N + place[0])
+        read_z(stream, z, header.level, weights)
         index = table_index(z, header.level, weights)
         for place in np.ndindex(y.shape):
             if index[place] >= 3:
-                y[place] = stream.symbol(8 * N + int(index[place]))
+                y[place] = stream.symbol(len(stream.tables) - 64 + int(index[place]))
         assert stream.x == 1 << 31
         assert not stream.words
     return header, z_all, y_all

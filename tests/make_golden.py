@@ -1,6 +1,6 @@
 """Write new golden files: python tests/make_golden.py NAME... (released ones are never edited).
 
-They are of the frozen test model. The name of a shipped model writes one of its own; until 1.0 it goes with the model.
+They are of the frozen test models. The name of a shipped model writes one of its own; until 1.0 it goes with the model.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from aecodec.weights import SHIPPED
 
 DATA = Path(__file__).parent / "data"
 GOLDEN = DATA / "golden"
+CONTEXT_GOLDEN = DATA / "golden_context"
 SHIPPED_GOLDEN = DATA / "golden_shipped"
 # name: (width, height, mode, quality, tile)
 CASES = {
@@ -32,6 +33,7 @@ CASES = {
     "constant_alpha": (40, 30, "LA", 60, 16),
     "density": (20, 20, "RGB", 60, 16),
     "digest": (150, 130, "RGB", 60, 16),
+    "context": (270, 190, "RGB", 60, 3),  # of a model whose z has a context; tiles of 3x3 and 2x3 positions
 }
 
 
@@ -44,8 +46,12 @@ def symbols_sha256(codec: Codec, data: bytes) -> str:
 def main() -> None:
     coffee = Image.open(DATA / "coffee.png").convert("RGB")
     for name in sys.argv[1:]:
-        codec = Codec.load(name if name in SHIPPED else DATA / "tiny.safetensors", device="cpu")
-        folder = SHIPPED_GOLDEN if name in SHIPPED else GOLDEN
+        folder, model = GOLDEN, str(DATA / "tiny.safetensors")
+        if name == "context":
+            folder, model = CONTEXT_GOLDEN, str(DATA / "tiny_context.safetensors")
+        elif name in SHIPPED:
+            folder, model = SHIPPED_GOLDEN, name
+        codec = Codec.load(model, device="cpu")
         manifest_path = folder / "manifest.json"
         manifest = json.loads(manifest_path.read_text()) if manifest_path.exists() else {}
         width, height, mode, quality, tile = CASES.get(name, (250, 170, "RGB", 60, 2))

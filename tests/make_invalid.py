@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from support import z_tables
 
 from aecodec import CodecError, FormatError, TruncatedError, UnsupportedError, weights
 from aecodec.container import HEADER_SIZE, Header, SectionKind, pack, unpack
@@ -52,7 +53,7 @@ def model() -> weights.Weights:
 
 def escape(*digits: int) -> bytes:
     """A stream whose first symbol is an escape with these digits, their number first."""
-    table = int(model().prior.channel_index(1, 5000)[0])
+    table = int(z_tables(model().prior, 1, 5000)[0])
     end = int(model().tables.lengths[: table + 1].sum())
     low, high = (int(value) for value in model().tables.cumulative[end - 2 : end])
     x = 1 << 31
@@ -80,7 +81,7 @@ def cases() -> dict[str, Case]:
     front, stream = gray[:HEADER_SIZE], unpack(gray).tiles[0]
     first = SectionKind.ICC, b"an ICC profile"
     wide = np.full(model().prior.N, 300, np.int16)
-    z_tables = model().prior.channel_index(1, 5000)
+    tables = z_tables(model().prior, 1, 5000)
     masks = unpack(alpha).sections[SectionKind.ALPHA]
     webp = masks.index(b"RIFF")  # the first tile that is no constant
     return {
@@ -130,7 +131,7 @@ def cases() -> dict[str, Case]:
         "stream-truncated": Case(pack(unpack(gray).header, {}, [stream[:-4]]), FormatError, "data is truncated"),
         "stream-not-ended": Case(pack(unpack(gray).header, {}, [stream + bytes(4)]), FormatError, "does not end where"),
         "z-out-of-range": Case(
-            one_tile(encode_symbols(wide, z_tables, model().tables)), FormatError, "z symbol is outside -127..127"
+            one_tile(encode_symbols(wide, tables, model().tables)), FormatError, "z symbol is outside -127..127"
         ),
         "escape-with-leading-zeros": Case(one_tile(escape(2, 1, 0)), FormatError, "leading zero digit"),
         "escape-of-6-digits": Case(one_tile(escape(6)), FormatError, "symbol exceeds 16 bits"),

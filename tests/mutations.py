@@ -37,10 +37,10 @@ class Findings:
     bad: list[tuple[str, bytes]] = field(default_factory=list)
 
 
-def fuzz(codec: Codec, count: int, seed: int, *, quiet: bool = True) -> Findings:
+def fuzz(codec: Codec, count: int, seed: int, *, folder: str = "golden", quiet: bool = True) -> Findings:
     """Decode `count` mutations. Half of them have their checksums mended, as an attacker would."""
     rng = random.Random(seed)
-    files = [path.read_bytes() for path in sorted((DATA / "golden").glob("*.aec"))]
+    files = [path.read_bytes() for path in sorted((DATA / folder).glob("*.aec"))]
     pictures = [codec.decode(data) for data in files]
     findings = Findings()
     for _ in tqdm(range(count), desc="mutations", unit="file", disable=quiet):

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
-from support import DATA, psnr
+from support import DATA, psnr, z_tables
 
 import aecodec
 from aecodec import Codec, FormatError, InputError, UnsupportedError, metrics
@@ -191,7 +191,7 @@ def test_z_symbol_beyond_eight_bits_is_refused(tiny: Codec) -> None:
     header = Header(64, 64, 5000, tiny.weights.model_id)
     count = tiny.weights.prior.N
     symbols = np.full(count, 300, np.int16)
-    stream = encode_symbols(symbols, tiny.weights.prior.channel_index(1, 5000), tiny.weights.tables)
+    stream = encode_symbols(symbols, z_tables(tiny.weights.prior, 1, 5000), tiny.weights.tables)
     with pytest.raises(FormatError, match="z symbol"):
         tiny.decode(pack(header, {}, [stream]))
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import independent_decoder
 import numpy as np
 import pytest
-from make_golden import GOLDEN
+from make_golden import CONTEXT_GOLDEN, GOLDEN
 from PIL import Image
 from support import DATA
 
@@ -17,13 +18,16 @@ from aecodec.container import SectionKind, unpack
 MANIFEST: dict[str, str] = json.loads((GOLDEN / "manifest.json").read_text())
 
 
-@pytest.mark.parametrize("name", MANIFEST)
-def test_independent_decoder_reads_golden_files(name: str) -> None:
-    data = (GOLDEN / f"{name}.aec").read_bytes()
-    weights = independent_decoder.read_weights(DATA / "tiny.safetensors")
+@pytest.mark.parametrize(("folder", "name"), [*((GOLDEN, name) for name in MANIFEST), (CONTEXT_GOLDEN, "context")])
+def test_independent_decoder_reads_golden_files(folder: Path, name: str) -> None:
+    data = (folder / f"{name}.aec").read_bytes()
+    symbols_sha256 = json.loads((folder / "manifest.json").read_text())[name]
+    weights = independent_decoder.read_weights(
+        DATA / ("tiny.safetensors" if folder == GOLDEN else "tiny_context.safetensors")
+    )
     _, z, y = independent_decoder.read_symbols(data, weights)
-    assert hashlib.sha256(z.astype("i1").tobytes() + y.astype("<i2").tobytes()).hexdigest() == MANIFEST[name]
-    with Image.open(GOLDEN / f"{name}.png") as reference:
+    assert hashlib.sha256(z.astype("i1").tobytes() + y.astype("<i2").tobytes()).hexdigest() == symbols_sha256
+    with Image.open(folder / f"{name}.png") as reference:
         difference = independent_decoder.decode(data, weights) - np.asarray(reference).astype(int)
     assert np.abs(difference).max() <= 1
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from make_golden import GOLDEN, SHIPPED_GOLDEN, symbols_sha256
+from make_golden import CONTEXT_GOLDEN, GOLDEN, SHIPPED_GOLDEN, symbols_sha256
 from PIL import ExifTags, Image
 from support import DATA
 
@@ -30,6 +30,12 @@ def check(codec: Codec, folder: Path, name: str, symbols: str) -> None:
 @pytest.mark.parametrize("name", MANIFEST)
 def test_golden_file_decodes_to_its_symbols_and_picture(tiny: Codec, name: str) -> None:
     check(tiny, GOLDEN, name, MANIFEST[name])
+
+
+def test_golden_file_with_a_context_of_z(tiny_context: Codec) -> None:
+    check(
+        tiny_context, CONTEXT_GOLDEN, "context", json.loads((CONTEXT_GOLDEN / "manifest.json").read_text())["context"]
+    )
 
 
 @pytest.mark.parametrize("name", SHIPPED)

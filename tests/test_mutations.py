@@ -15,6 +15,12 @@ def test_mutated_files_behave(tiny: Codec) -> None:
     assert findings.counts.keys() >= {"FormatError", "TruncatedError", "mended, FormatError", "mended, decoded"}
 
 
+def test_mutated_files_with_a_context_behave(tiny_context: Codec) -> None:
+    findings = mutations.fuzz(tiny_context, 1000, seed=4, folder="golden_context")
+    assert findings.bad == []
+    assert findings.counts.keys() >= {"FormatError", "TruncatedError", "mended, FormatError"}
+
+
 def test_what_behaves_badly_is_found(tiny: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Codec.decode
 

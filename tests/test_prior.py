@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
+from support import z_tables
 
 from aecodec import Codec, InputError
-from aecodec.prior import ANCHORS, Prior, anchor_position
+from aecodec.prior import ANCHORS, Context, Prior, anchor_position
 
 
 def by_the_document(prior: Prior, z_symbols: np.ndarray, level: int) -> np.ndarray:
@@ -48,10 +50,50 @@ def test_largest_sums_stay_exact(tiny: Codec, sign: int) -> None:
 def test_channel_tables_belong_to_the_nearest_anchor(tiny: Codec) -> None:
     for level in range(100, 10_001, 37):
         nearest = round(anchor_position(level) + 1e-9)
-        assert tiny.weights.prior.channel_index(1, level)[0] == nearest * tiny.weights.prior.N
-    assert tiny.weights.prior.channel_index(2, 10_000).tolist()[-3:] == [
+        assert z_tables(tiny.weights.prior, 1, level)[0] == nearest * tiny.weights.prior.N
+    assert z_tables(tiny.weights.prior, 2, 10_000).tolist()[-3:] == [
         ANCHORS * tiny.weights.prior.N - n for n in (2, 1, 1)
     ]
+
+
+@pytest.mark.parametrize("level", [100, 5000, 10_000])
+def test_a_context_is_what_stands_to_the_left_and_above(tiny_context: Codec, level: int) -> None:
+    """Whoever fills z in step by step gets the same tables; what is coded later changes nothing."""
+    prior = tiny_context.weights.prior
+    z = np.random.default_rng(level).integers(-127, 128, (prior.N, 3, 4), dtype=np.int8)
+    filled = np.full_like(z, 77)
+    places = []
+    for whole, growing in zip(prior.z_steps(z, level), prior.z_steps(filled, level), strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(whole, growing, strict=True))
+        rows, columns, tables = growing
+        filled[:, rows, columns] = z[:, rows, columns]
+        places += zip(rows.tolist(), columns.tolist(), strict=True)
+        assert tables.max() < prior.z_tables
+    assert sorted(places) == [(row, column) for row in range(3) for column in range(4)]
+    assert np.array_equal(filled, z)
+
+
+def test_a_context_makes_files_smaller(tiny: Codec, tiny_context: Codec, coffee: Image.Image) -> None:
+    plain, smaller = (codec.encode(coffee, quality=30) for codec in (tiny, tiny_context))
+    assert len(smaller) < len(plain)
+    assert np.array_equal(tiny.decode_symbols(plain)[0], tiny_context.decode_symbols(smaller)[0])
+
+
+def test_context_that_is_none_is_refused(tiny: Codec, tiny_context: Codec) -> None:
+    context = tiny_context.weights.prior.context
+    assert context is not None
+    prior = tiny.weights.prior
+    for wrong, complaint in (
+        ((context.weight[:, :, :-1], context.thresholds), "is none"),
+        ((context.weight.astype(np.int32), context.thresholds), "is none"),
+        ((context.weight, context.thresholds[:-1]), "is none"),
+        ((context.weight, np.zeros((len(context.weight), prior.N, 600), np.int32)), "too large"),
+    ):
+        with pytest.raises(InputError, match=complaint):
+            Context(*wrong)
+    ones = np.ones(16, np.int32)
+    with pytest.raises(InputError, match="channels of z"):
+        Prior(np.ones((16, 2), np.int8), ones, np.zeros((ANCHORS, 16), np.int32), 20, context)
 
 
 def test_prior_that_could_leave_the_exact_range_is_refused() -> None:

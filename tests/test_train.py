@@ -25,7 +25,7 @@ from aecodec.train import Budget, TrainConfig, export_run, train_model
 from aecodec.train.data import load_squares, random_crops
 from aecodec.train.export import freeze, restore
 from aecodec.train.objective import RateDistortion
-from aecodec.weights import shipped_path
+from aecodec.weights import load, shipped_path
 
 CONFIG = TrainConfig(model="tiny", patch=64)
 
@@ -218,10 +218,10 @@ def test_weights_thaw_to_what_they_were(coffee: Image.Image, name: str, toleranc
     path = DATA / "tiny.safetensors" if name == "tiny" else shipped_path(name)
     model = RateDistortion(CONFIGS[name])
     restore(model, path)
-    codec = Codec.load(path, "cpu")
-    frozen = freeze(model, {})
-    assert np.array_equal(frozen.prior.weight, codec.weights.prior.weight)
-    assert np.abs(frozen.prior.bias - codec.weights.prior.bias).max() <= 1
+    original, frozen = load(path), freeze(model, {})
+    assert np.array_equal(frozen.prior.weight, original.prior.weight)
+    assert np.abs(frozen.prior.bias - original.prior.bias).max() <= 1
+    codec = Codec(frozen, torch.device("cpu"))
     picture = np.array(coffee.crop((0, 0, 512, 320)))
     x = torch.from_numpy(picture).permute(2, 0, 1)[None].expand(8, -1, -1, -1) / 255
     levels = [100, 1514, 2929, 4343, 5757, 7171, 8586, 10_000]  # the anchors
@@ -230,6 +230,19 @@ def test_weights_thaw_to_what_they_were(coffee: Image.Image, name: str, toleranc
     estimated = (outcome.y_bpp + outcome.z_bpp).numpy() * picture[:, :, 0].size / 8
     sizes = [len(codec.encode(picture, quality=level / 100, effort=0)) - 30 for level in levels]
     assert sizes == pytest.approx(estimated, rel=tolerance)
+
+
+def test_context_counted_on_pictures_makes_files_smaller(tmp_path: Path, pictures: Path, coffee: Image.Image) -> None:
+    train(pictures, tmp_path, 2)
+    options = ["--data", str(pictures), "--quiet"]
+    assert CliRunner().invoke(main, ["export", str(tmp_path), str(tmp_path / "counted"), *options]).exit_code == 0
+    plain, counted = export_run(tmp_path)[1], load(tmp_path / "counted")
+    assert counted.training["context"] == [pictures.name]
+    codecs = [Codec(weights, torch.device("cpu")) for weights in (plain, counted)]
+    small, smaller = (codec.encode(coffee, quality=20) for codec in codecs)
+    assert len(smaller) < len(small)
+    pictures_of = [codec.decode(data) for codec, data in zip(codecs, (small, smaller), strict=True)]
+    assert np.array_equal(*map(np.asarray, pictures_of))
 
 
 def test_weights_of_another_size_are_refused(tmp_path: Path, pictures: Path) -> None:
