@@ -57,7 +57,7 @@ def ours(model: str | None, device: str, effort: int) -> Peer:
 
     qualities = (1.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0)
     if effort > DEFAULT_EFFORT:
-        qualities = qualities[1::2]  # they take long
+        qualities = qualities[::2]  # they take long
     return Peer(f"model {codec.weights.model_id:08x}, effort {effort}", qualities, encode, codec.decode)
 
 
