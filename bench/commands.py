@@ -72,8 +72,11 @@ def fetch(what: str, folder: Path | None, url: str | None) -> None:
 )
 @click.option("--device", default="cpu", show_default=True, help="Of aecodec: cpu or cuda.")
 @click.option("--ssimulacra2/--no-ssimulacra2", default=True, help="Measure it too, a second per point.")
+@click.option(
+    "--middle", type=click.IntRange(64), help="Only what lies in the middle, at most this many pixels square."
+)
 @OUT
-def rd(images: Path, codecs: str, device: str, ssimulacra2: bool, out: Path | None) -> None:
+def rd(images: Path, codecs: str, device: str, ssimulacra2: bool, middle: int | None, out: Path | None) -> None:
     """Bits per pixel and quality of whole files, mean over a folder of pictures."""
     from bench.codecs import NAMES, peers
     from bench.compare import table
@@ -87,7 +90,7 @@ def rd(images: Path, codecs: str, device: str, ssimulacra2: bool, out: Path | No
     for peer in found:
         click.echo(f"{peer.name}: {peer.settings}")
     names = {peer.name for peer in found}
-    points = run(found, pictures, _command(), _file(out, "rd"), ssimulacra2)
+    points = run(found, pictures, _command(), _file(out, "rd"), ssimulacra2, middle)
     print(table([point for point in points if point.codec in names]))
 
 
@@ -169,7 +172,7 @@ def readme(project: Path) -> None:
     mark = re.compile(
         r"(<!-- table: python -m bench (\S+) bench/results/(\S+) -->\n).*?(?=<!-- end of table -->)", flags=re.DOTALL
     )
-    for page in (project / "README.md", project / "docs" / "training.md"):
+    for page in (project / "README.md", project / "docs" / "benchmarks.md", project / "docs" / "training.md"):
         text = mark.sub(lambda found: f"{found[1]}{makers[found[2]](read(folder / found[3]))}\n", page.read_text())
         page.write_text(text)
     rates, speeds = read(folder / "kodak.jsonl"), read(folder / "speed.jsonl")

@@ -39,6 +39,13 @@ def load(path: Path) -> Image.Image:
         raise click.ClickException(f"{path} is no picture: {error}") from error
 
 
+def middle_of(image: Image.Image, side: int | None) -> Image.Image:
+    """What lies in the middle, at most side x side pixels."""
+    width, height = (min(length, side or length) for length in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
 def measure(peer: Peer, quality: float, image: Image.Image, name: str, ssimulacra2: bool) -> Point:
     start = time.perf_counter()
     data = peer.encode(image, quality)
@@ -86,17 +93,25 @@ def ssimulacra2_of(a: Image.Image, b: Image.Image) -> float:
     return float(compute_ssimulacra2(*files))
 
 
-def run(peers: list[Peer], pictures: list[Path], command: str, out: Path | None, ssimulacra2: bool) -> list[Point]:
+def run(
+    peers: list[Peer],
+    pictures: list[Path],
+    command: str,
+    out: Path | None,
+    ssimulacra2: bool,
+    middle: int | None = None,
+) -> list[Point]:
     """Every codec at every quality on every picture; points that out holds already are not measured again."""
-    images = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures}
+    names = {path: f"{path.name}, middle {middle}" if middle else path.name for path in pictures}
+    images = {names[path]: hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures}
     note = Run(command, environment(), {peer.name: peer.settings for peer in peers}, images)
     before = resume(out, note) if out else []
     points = [record for record in before if isinstance(record, Point)]
     known = {(point.codec, point.quality, point.image) for point in points}
     jobs = [(path, peer, q) for path in pictures for peer in peers for q in peer.qualities]
-    missing = [(path, peer, q) for path, peer, q in jobs if (peer.name, q, path.name) not in known]
+    missing = [(path, peer, q) for path, peer, q in jobs if (peer.name, q, names[path]) not in known]
     with tqdm(total=len(jobs), initial=len(jobs) - len(missing), desc="rd", unit="point") as bar:
-        for point in _measured(missing, ssimulacra2, bar):
+        for point in _measured(missing, names, ssimulacra2, middle, bar):
             points.append(point)
             if out:
                 append(out, point)
@@ -104,15 +119,17 @@ def run(peers: list[Peer], pictures: list[Path], command: str, out: Path | None,
     return points
 
 
-def _measured(jobs: list[tuple[Path, Peer, float]], ssimulacra2: bool, bar: tqdm[Any]) -> Iterator[Point]:
+def _measured(
+    jobs: list[tuple[Path, Peer, float]], names: dict[Path, str], ssimulacra2: bool, middle: int | None, bar: tqdm[Any]
+) -> Iterator[Point]:
     warm: set[str] = set()
     loaded: tuple[Path, Image.Image] | None = None
     for path, peer, quality in jobs:
         if loaded is None or loaded[0] != path:
-            loaded = path, load(path)
+            loaded = path, middle_of(load(path), middle)
         image = loaded[1]
         bar.set_postfix_str(f"{path.stem} {peer.name}", refresh=False)
         if peer.name not in warm:
             peer.decode(peer.encode(image, quality))
             warm.add(peer.name)
-        yield measure(peer, quality, image, path.name, ssimulacra2)
+        yield measure(peer, quality, image, names[path], ssimulacra2)

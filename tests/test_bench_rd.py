@@ -57,6 +57,26 @@ def test_every_codec_writes_files_that_grow_with_quality(folder: Path, tmp_path:
         assert rate < 10, name
 
 
+def test_only_the_middle_is_measured(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rd.jsonl"
+    for options in (["--middle", 100], []):
+        assert bench("rd", "--images", folder, "--codecs", "webp", "--out", out, *options).exit_code == 0
+    part, whole = (sorted(group, key=lambda point: point.quality) for group in _by_size(points(out)))
+    assert {(point.width, point.height, point.image) for point in part} == {
+        (100, 100, "a.png, middle 100"),
+        (100, 100, "b.png, middle 100"),
+    }
+    assert {(point.width, point.height) for point in whole} == {(176, 168)}
+    image = rd.load(folder / "a.png")
+    expected = Image.fromarray(np.asarray(image)[34:134, 38:138])
+    (webp,) = peers(["webp"])
+    assert next(p for p in part if p.image[0] == "a" and p.quality == 50).size_bytes == len(webp.encode(expected, 50.0))
+
+
+def _by_size(measured: list[Point]) -> list[list[Point]]:
+    return [[point for point in measured if point.width == width] for width in (100, 176)]
+
+
 def test_figures_are_those_of_the_file(folder: Path) -> None:
     image = rd.load(folder / "a.png")
     (jpeg,) = peers(["jpeg"])
