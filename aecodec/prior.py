@@ -68,9 +68,13 @@ class Context:
     ) -> NDArray[np.intp]:
         """[N, places]: which of its tables each symbol of z [N, H, W] at some places has, from its neighbors alone."""
         around = np.concatenate((_seen(z, rows, columns - 1), _seen(z, rows - 1, columns)))
-        sums = torch.from_numpy(self.weight[nearest].astype(np.float32)) @ torch.from_numpy(around)  # exact
-        chosen: NDArray[np.intp] = (sums.numpy()[:, :, None] >= self.thresholds[nearest][:, None]).sum(2)
+        sums = (self._float_weight[nearest] @ torch.from_numpy(around)).int()  # exact
+        chosen: NDArray[np.intp] = (sums.numpy() >= self.thresholds[nearest].T[:, :, None]).sum(0)
         return chosen
+
+    @cached_property
+    def _float_weight(self) -> Tensor:
+        return torch.from_numpy(self.weight.astype(np.float32))
 
 
 @dataclass(frozen=True)
