@@ -172,7 +172,7 @@ def readme(project: Path) -> None:
     mark = re.compile(
         r"(<!-- table: python -m bench (\S+) bench/results/(\S+) -->\n).*?(?=<!-- end of table -->)", flags=re.DOTALL
     )
-    for page in (project / "README.md", project / "docs" / "benchmarks.md", project / "docs" / "training.md"):
+    for page in (project / "README.md", *(project / "docs").rglob("*.md")):
         text = mark.sub(lambda found: f"{found[1]}{makers[found[2]](read(folder / found[3]))}\n", page.read_text())
         page.write_text(text)
     rates, speeds = read(folder / "kodak.jsonl"), read(folder / "speed.jsonl")

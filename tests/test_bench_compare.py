@@ -17,7 +17,7 @@ from bench import compare, effort, results
 from bench.results import Point, Run
 
 KODAK = ROOT / "bench" / "results" / "kodak.jsonl"
-PAGES = ("README.md", "docs/training.md")  # whose tables are made from committed results
+PAGES = ("README.md", "docs/benchmarks.md", "docs/training.md", "docs/tasks/fine-tune.md")  # whose tables are made from committed results
 PUBLISHED = compare.published_curves()
 
 
@@ -143,7 +143,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose pages have old tables and no plots, after bench readme."""
     project = tmp_path_factory.mktemp("project")
     shutil.copytree(KODAK.parent, project / "bench" / "results")
-    (project / "docs").mkdir()
+    (project / "docs" / "tasks").mkdir(parents=True)
     for page in PAGES:
         text = (ROOT / page).read_text()
         (project / page).write_text(re.sub(r"^\| (aecodec|webp|9) \|.*\n", "", text, flags=re.MULTILINE))
