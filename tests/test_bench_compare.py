@@ -17,7 +17,8 @@ from bench import compare, effort, results
 from bench.results import Point, Run
 
 KODAK = ROOT / "bench" / "results" / "kodak.jsonl"
-PAGES = ("README.md", "docs/benchmarks.md", "docs/training.md", "docs/tasks/fine-tune.md")  # whose tables are made from committed results
+# Whose tables are made from committed results:
+PAGES = ("README.md", "docs/benchmarks.md", "docs/training.md", "docs/tasks/fine-tune.md")
 PUBLISHED = compare.published_curves()
 
 
