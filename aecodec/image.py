@@ -126,6 +126,13 @@ def shown_pixels(picture: Picture) -> NDArray[np.uint8]:
     return np.asarray(flatten(from_picture(picture)))
 
 
+def crop_middle(image: Image.Image, side: int) -> Image.Image:
+    """What lies in the middle of a picture, at most side x side pixels."""
+    width, height = (min(length, side) for length in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
 def crop_padded(pixels: Pixels, box: Box) -> Pixels:
     """The pixels in a box, which may end behind the last row and column: those are repeated."""
     H, W, _ = pixels.shape

@@ -16,6 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from aecodec import InputError, metrics
+from aecodec.image import crop_middle
 from bench.codecs import Peer
 from bench.results import MAX_DB, Point, Run, append, environment, resume
 
@@ -37,13 +38,6 @@ def load(path: Path) -> Image.Image:
             return Image.fromarray(np.asarray(file.convert("RGB")))
     except OSError as error:
         raise click.ClickException(f"{path} is no picture: {error}") from error
-
-
-def middle_of(image: Image.Image, side: int | None) -> Image.Image:
-    """What lies in the middle, at most side x side pixels."""
-    width, height = (min(length, side or length) for length in image.size)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
 
 
 def measure(peer: Peer, quality: float, image: Image.Image, name: str, ssimulacra2: bool) -> Point:
@@ -102,16 +96,15 @@ def run(
     middle: int | None = None,
 ) -> list[Point]:
     """Every codec at every quality on every picture; points that out holds already are not measured again."""
-    names = {path: f"{path.name}, middle {middle}" if middle else path.name for path in pictures}
-    images = {names[path]: hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures}
+    images = {_name(path, middle): hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures}
     note = Run(command, environment(), {peer.name: peer.settings for peer in peers}, images)
     before = resume(out, note) if out else []
     points = [record for record in before if isinstance(record, Point)]
     known = {(point.codec, point.quality, point.image) for point in points}
     jobs = [(path, peer, q) for path in pictures for peer in peers for q in peer.qualities]
-    missing = [(path, peer, q) for path, peer, q in jobs if (peer.name, q, names[path]) not in known]
+    missing = [(path, peer, q) for path, peer, q in jobs if (peer.name, q, _name(path, middle)) not in known]
     with tqdm(total=len(jobs), initial=len(jobs) - len(missing), desc="rd", unit="point") as bar:
-        for point in _measured(missing, names, ssimulacra2, middle, bar):
+        for point in _measured(missing, ssimulacra2, middle, bar):
             points.append(point)
             if out:
                 append(out, point)
@@ -119,17 +112,22 @@ def run(
     return points
 
 
+def _name(path: Path, middle: int | None) -> str:
+    """What results call a picture; a part of it is another one."""
+    return f"{path.name}, middle {middle}" if middle else path.name
+
+
 def _measured(
-    jobs: list[tuple[Path, Peer, float]], names: dict[Path, str], ssimulacra2: bool, middle: int | None, bar: tqdm[Any]
+    jobs: list[tuple[Path, Peer, float]], ssimulacra2: bool, middle: int | None, bar: tqdm[Any]
 ) -> Iterator[Point]:
     warm: set[str] = set()
     loaded: tuple[Path, Image.Image] | None = None
     for path, peer, quality in jobs:
         if loaded is None or loaded[0] != path:
-            loaded = path, middle_of(load(path), middle)
+            loaded = path, crop_middle(load(path), middle) if middle else load(path)
         image = loaded[1]
         bar.set_postfix_str(f"{path.stem} {peer.name}", refresh=False)
         if peer.name not in warm:
             peer.decode(peer.encode(image, quality))
             warm.add(peer.name)
-        yield measure(peer, quality, image, names[path], ssimulacra2)
+        yield measure(peer, quality, image, _name(path, middle), ssimulacra2)

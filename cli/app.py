@@ -411,7 +411,7 @@ def train(
     "--data",
     type=FILE,
     multiple=True,
-    help="Pictures of the training: neighbors of z are counted on them, which saves 1 to 3 %.",
+    help="Pictures of the training: neighbors of z are counted on them, which saves up to 7 %.",
 )
 @reporting
 @click.pass_obj

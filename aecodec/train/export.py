@@ -42,7 +42,7 @@ def export_run(
     `target` is weights.safetensors in the folder of the run unless given; returned with the weights.
     `state` also writes the weights before the decay in float16, from which `train --init` goes on elsewhere.
     `pictures` (folders, tar shards, such as the run was trained on) are what neighbors of z are counted on: files
-    become one to three percent smaller, and the export takes some minutes.
+    become up to seven percent smaller, most at low quality, and the export takes some minutes.
     Raises InputError for a folder without a run, and for unusable pictures.
     """
     stable, decay = run / "stable.pt", run / "decay.pt"

@@ -16,11 +16,12 @@ from PIL import Image
 from aecodec import metrics
 from aecodec.container import STRIDE
 from aecodec.errors import InputError
+from aecodec.image import crop_middle
 from aecodec.prior import ANCHORS
 from aecodec.train.data import list_pictures
 from aecodec.train.objective import RateDistortion
 
-SIDE = 512  # pixels
+SIDE = 512  # pixels: all anchors go through the network at once, which takes memory
 JPEG_QUALITIES = (5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
 
 
@@ -33,7 +34,7 @@ class Validation:
         self.pictures: list[Image.Image] = []
         for source, name in list_pictures([folder]):
             with Image.open(source / name) as image:
-                self.pictures.append(_center(image.convert("RGB")))
+                self.pictures.append(crop_middle(image.convert("RGB"), SIDE))
         # [quality, (bpp, psnr, ms_ssim in dB)]
         self.jpeg = np.mean([[_jpeg_point(image, quality) for quality in JPEG_QUALITIES] for image in self.pictures], 0)
 
@@ -93,13 +94,6 @@ class Validation:
         for axes in (rd, progress):
             axes.grid(alpha=0.3)
         figure.savefig(self.run / "rd.png", dpi=110)
-
-
-def _center(image: Image.Image) -> Image.Image:
-    """The middle of a large picture: all anchors go through the network at once, which takes memory."""
-    width, height = (min(side, SIDE) for side in image.size)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
 
 
 def _jpeg_point(image: Image.Image, quality: int) -> list[float]:
