@@ -1,8 +1,7 @@
 """How hard an encoder looks for symbols that cost less. Nothing here changes how a file is decoded.
 
-Two means: symbols of one are rounded to zero where that saves more bits than the error is worth (a dead zone, as in
-rate-distortion optimized quantization, Sullivan and Wiegand 1998), and y is refined by gradients through the decoder
-(refine.py).
+Two means: more is rounded to zero the more bits that saves (a dead zone, as in rate-distortion optimized quantization,
+Sullivan and Wiegand 1998), and y is refined by gradients through the decoder (refine.py).
 """
 
 from __future__ import annotations
@@ -20,25 +19,36 @@ DEFAULT_EFFORT = 3
 REACH = 64  # symbols whose bits are told apart
 
 
+class Stage(NamedTuple):
+    """A stage of refinement, begun from the best that the stages before found."""
+
+    steps: int
+    rate: float  # learning rate of the first step, in quantization steps
+    noise: float  # of the relaxed rounding; in short stages it does harm
+
+
 class Effort(NamedTuple):
     """One level."""
 
-    steps: int = 0  # of refinement
-    step_worth: float = np.inf  # bits that the dead zone takes an error of one step to be worth; inf: plain rounding
-    rate: float = 0.0  # learning rate of the first step, in quantization steps
+    dead_zone: float = 0.0  # beyond plain rounding, in quantization steps per squared bit that a one costs above zero
+    stages: tuple[Stage, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        return sum(stage.steps for stage in self.stages)
 
 
+_STAGES = (
+    Stage(5, 0.2, 0.0),
+    Stage(5, 0.1, 0.0),
+    Stage(8, 0.1, 0.1),
+    Stage(10, 0.1, 0.25),
+    Stage(14, 0.1, 0.35),
+    Stage(20, 0.1, 0.45),
+)
 EFFORTS = (
-    Effort(),
-    Effort(step_worth=240),
-    Effort(step_worth=120),
-    Effort(step_worth=70),
-    Effort(steps=5, rate=0.2),
-    Effort(steps=6, rate=0.2),
-    Effort(steps=8, rate=0.2),
-    Effort(steps=12, rate=0.15),
-    Effort(steps=25, rate=0.1),
-    Effort(steps=40, rate=0.1),
+    *(Effort(dead_zone) for dead_zone in (0.0, 0.0003, 0.0006, 0.001)),
+    *(Effort(stages=_STAGES[:count]) for count in range(1, len(_STAGES) + 1)),
 )
 
 
@@ -59,6 +69,6 @@ class Costs:
     def dead_zone(self, effort: Effort) -> NDArray[np.float32]:
         """[SCALES]: values nearer to 0 are coded as 0; inf where nothing is coded."""
         saved = self.bits[:, REACH + 1] - self.bits[:, REACH]
-        zone = 0.5 + saved / (2 * effort.step_worth)
+        zone = 0.5 + effort.dead_zone * saved**2
         zone[:SKIPPED_SCALES] = np.inf
         return zone

@@ -1,22 +1,21 @@
 """y by gradient: what the analysis network gives is moved to where its symbols cost less in bits and error together.
 
 Stochastic Gumbel annealing (Yang, Bamler and Mandt 2020), with the distance to the middle between two integers as the
-logit, and without noise where there are only a few steps: then the relaxation alone, sharper from step to step.
+logit, and with less noise the fewer steps there are: at last the relaxation alone, sharper from step to step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from aecodec.effort import REACH, Effort
+from aecodec.effort import REACH, Stage
 from aecodec.model import Autoencoder
 
-_NOISE_STEPS = 20  # with fewer, noise does harm
-_NOISE = 0.5  # of the logits
 _SOFTNESS = (0.5, 0.15)  # of the relaxed rounding at the first and the last step
 _DECAY = 0.1  # of the learning rate, from the first step to the last
 
@@ -34,32 +33,64 @@ class Problem(NamedTuple):
     error_weight: float  # bits that a squared error of 1 in one pixel is worth
 
 
-def refine(network: Autoencoder, y: Tensor, problem: Problem, effort: Effort, stepped: Callable[[], None]) -> Tensor:
-    """y [B, M, h, w] whose rounding gives less of bits + error_weight * squared error. stepped is called every step."""
-    x, z_hat, window, gains, *_ = problem
-    with torch.no_grad():
-        width = network.predict(z_hat, gains, lambda mean, _: torch.zeros_like(mean), window).step
-    noise = _NOISE if effort.steps >= _NOISE_STEPS else 0.0
+def refine(
+    network: Autoencoder, y: Tensor, problem: Problem, stages: Sequence[Stage], stepped: Callable[[], None]
+) -> Tensor:
+    """y [B, M, h, w] whose rounding gives less of bits + error_weight * squared error, or else what it was.
+
+    More stages never cost more: each begins from the best, and only what is better becomes that. stepped is called at
+    every step.
+    """
     generator = torch.Generator(y.device).manual_seed(0)
+    with torch.no_grad():
+        z_hat, window, gains = problem.z_hat, problem.window, problem.gains
+        width = network.predict(z_hat, gains, lambda mean, _: torch.zeros_like(mean), window).step
+        best = y / width
+        least = _loss(network, best, problem, torch.round)
+    for stage in stages:
+        moved = _anneal(network, best, problem, stage, generator, stepped)
+        with torch.no_grad():
+            loss = _loss(network, moved, problem, torch.round)
+        best = torch.where((loss < least)[:, None, None, None], moved, best)
+        least = torch.minimum(loss, least)
+    return best * width
+
+
+def _anneal(
+    network: Autoencoder,
+    start: Tensor,
+    problem: Problem,
+    stage: Stage,
+    generator: torch.Generator,
+    stepped: Callable[[], None],
+) -> Tensor:
+    """y in quantization steps, after the gradient steps of a stage."""
     with torch.enable_grad():
-        moved = (y / width).requires_grad_()
+        moved = start.clone().requires_grad_()
         optimizer = torch.optim.Adam([moved], betas=(0.9, 0.999))
-        for step in range(effort.steps):
-            done = step / effort.steps
-            optimizer.param_groups[0]["lr"] = effort.rate * _DECAY**done
+        for step in range(stage.steps):
+            done = step / stage.steps
+            optimizer.param_groups[0]["lr"] = stage.rate * _DECAY**done
             softness = _SOFTNESS[0] ** (1 - done) * _SOFTNESS[1] ** done
-
-            def relaxed(mean: Tensor, _: Tensor, softness: float = softness) -> Tensor:
-                return _relaxed_round(moved - mean, softness, noise, generator) * problem.coded
-
-            latents = network.predict(z_hat, gains, relaxed, window)
-            x_hat = network.synthesize(latents.y_hat, gains)[:, :, : x.shape[2], : x.shape[3]]
-            loss = _bits(latents.symbols, problem) + problem.error_weight * (x_hat - x).square().sum()
             optimizer.zero_grad()
-            loss.backward()
+            rounding = partial(_relaxed_round, softness=softness, noise=stage.noise, generator=generator)
+            _loss(network, moved, problem, rounding).sum().backward()
             optimizer.step()
             stepped()
-    return moved.detach() * width
+    return moved.detach()
+
+
+def _loss(network: Autoencoder, y: Tensor, problem: Problem, rounding: Callable[[Tensor], Tensor]) -> Tensor:
+    """Bits and weighted squared error [B] of y in quantization steps."""
+
+    def code(mean: Tensor, _: Tensor) -> Tensor:
+        return rounding(y - mean) * problem.coded
+
+    x, z_hat, window, gains, *_ = problem
+    latents = network.predict(z_hat, gains, code, window)
+    x_hat = network.synthesize(latents.y_hat, gains)[:, :, : x.shape[2], : x.shape[3]]
+    error = (x_hat - x).square().sum((1, 2, 3))
+    return _bits(latents.symbols, problem).sum((1, 2, 3)) + problem.error_weight * error
 
 
 def _relaxed_round(value: Tensor, softness: float, noise: float, generator: torch.Generator) -> Tensor:
@@ -73,9 +104,9 @@ def _relaxed_round(value: Tensor, softness: float, noise: float, generator: torc
 
 
 def _bits(symbols: Tensor, problem: Problem) -> Tensor:
-    """The bits of relaxed symbols: those of their neighbors, interpolated."""
+    """The bits of each symbol, interpolated where it is relaxed."""
     symbols = symbols.clamp(-REACH, REACH - 1e-3)
     below = symbols.detach().floor()
     entry = problem.table * (2 * REACH + 1) + below.long() + REACH
     costs = problem.bits.flatten()
-    return torch.lerp(costs[entry], costs[entry + 1], symbols - below).sum()
+    return torch.lerp(costs[entry], costs[entry + 1], symbols - below)

@@ -30,6 +30,7 @@ from aecodec.tables import TableSet
 from aecodec.workers import Workers
 
 _BAND = 8  # rows of features at 1/16 that are rendered at once: small enough for the cache, large enough for threads
+_ERROR_WORTH = 1.1  # from one quality to the next, less error costs more bits than the loss says: 1.05 to 1.25 times
 Strips = dict[Box, NDArray[np.float32]]  # y [h/16, W/16, M] of strips of a picture
 Progress = Callable[[float], None]  # gets what was done since the last call, as a share of one encode
 PLAIN = Effort()
@@ -70,7 +71,7 @@ class Transform:
         def refined(y: Strips, strip: Box, symbols: Symbols) -> None:
             y[strip] = self.refine_strip(pixels, y, strip, header, symbols, effort, progress)
 
-        stage = refined if effort.steps else None
+        stage = refined if effort.stages else None
         return self._code(lambda strip: self.analyze_strip(pixels, strip, header), header, effort, stage)
 
     def analyze_once(self, pixels: Pixels, header: Header) -> Latent:
@@ -180,7 +181,7 @@ class Transform:
                 if progress:
                     progress(math.prod(box.shape) / math.prod(header.padded.shape) / effort.steps)
 
-            found = refine(self.network, self._tensor(_gather(y, seen)), problem, effort, stepped)[0]
+            found = refine(self.network, self._tensor(_gather(y, seen)), problem, effort.stages, stepped)[0]
             core = found[:, *box.relative_to(seen).cells(Y_STRIDE)]
             refined[box.relative_to(strip).cells(Y_STRIDE)] = core.permute(1, 2, 0).cpu().numpy()
 
@@ -247,9 +248,9 @@ class Transform:
             z = self.network.hyper_analyze(y, gains).round_().clamp_(-Z_LIMIT, Z_LIMIT).to(torch.int8).cpu().numpy()
         z_hat = self._on_device(torch.from_numpy(z))
         index = np.stack([self.prior.table_index(z_symbols, header.level) for z_symbols in z])
-        if effort.steps:
+        if effort.stages:
             problem = self._problem(x.cpu().numpy(), z_hat, header.padded, gains, index, header)
-            y = refine(self.network, y.clone(), problem, effort, lambda: None)
+            y = refine(self.network, y.clone(), problem, effort.stages, lambda: None)
         with _inference():
             code = _rounding(y, self._on_device(torch.from_numpy(self.costs.dead_zone(effort)[index])))
             y_symbols = self.network.predict(z_hat, gains, code).symbols.short().cpu().numpy()
@@ -275,7 +276,7 @@ class Transform:
         self, x: NDArray[np.uint8], z_hat: Tensor, seen: Box, gains: Tensor, index: NDArray[np.uint8], header: Header
     ) -> Problem:
         """What refine gets, of pixels uint8 [B, 3, H, W]; seen is relative to z_hat."""
-        weight = float(lmbda(torch.tensor(anchor_position(header.level)))) * 255**2 / 3
+        weight = _ERROR_WORTH * float(lmbda(torch.tensor(anchor_position(header.level)))) * 255**2 / 3
         return Problem(
             self._on_device(torch.from_numpy(x)).div_(255),
             z_hat,

@@ -33,7 +33,7 @@ def cost(codec: Codec, picture: NDArray[np.uint8], data: bytes) -> float:
 
 
 def test_each_level_is_better_than_the_one_before(codec: Codec, picture: NDArray[np.uint8]) -> None:
-    costs = [cost(codec, picture, codec.encode(picture, quality=QUALITY, effort=effort)) for effort in (0, 3, 5, 7)]
+    costs = [cost(codec, picture, codec.encode(picture, quality=QUALITY, effort=effort)) for effort in (0, 3, 4, 5, 6)]
     assert costs == sorted(costs, reverse=True)
     assert costs[-1] < 0.97 * costs[0]
 
@@ -55,7 +55,7 @@ def test_areas_are_refined_together_with_what_is_around_them(codec: Codec, pictu
 
 
 def test_same_file_every_time(codec: Codec, picture: NDArray[np.uint8]) -> None:
-    first, second = (codec.encode(picture, quality=QUALITY, effort=8) for _ in range(2))  # the lowest with noise
+    first, second = (codec.encode(picture, quality=QUALITY, effort=7) for _ in range(2))  # the lowest with noise
     assert first == second
 
 
