@@ -72,7 +72,7 @@ class Aim:
 
     def _symbols(self, header: Header) -> Symbols:
         """For neighboring levels from the same y, unless it is refined for each."""
-        if self.effort.steps or header.level in (MIN_LEVEL, MAX_LEVEL):
+        if self.effort.stages or header.level in (MIN_LEVEL, MAX_LEVEL):
             return self.transform.analyze(self.picture.pixels, header, self.effort, self.progress)
         if self.latent is None or not self.latent.serves(header.level):
             self.latent = self.transform.analyze_once(self.picture.pixels, header)

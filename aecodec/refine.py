@@ -1,7 +1,7 @@
 """y by gradient: what the analysis network gives is moved to where its symbols cost less in bits and error together.
 
 Stochastic Gumbel annealing (Yang, Bamler and Mandt 2020), with the distance to the middle between two integers as the
-logit, and with less noise the fewer steps there are: at last the relaxation alone, sharper from step to step.
+logit. The first stages are the relaxation alone, sharper from step to step; then noise grows from stage to stage.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor
 from aecodec.effort import REACH, Stage
 from aecodec.model import Autoencoder
 
-_SOFTNESS = (0.5, 0.15)  # of the relaxed rounding at the first and the last step
-_DECAY = 0.1  # of the learning rate, from the first step to the last
+_SOFTNESS = (0.5, 0.15)  # of the relaxed rounding, from the first step of a stage to its end
+_DECAY = 0.1  # of the learning rate, likewise
 
 
 class Problem(NamedTuple):
@@ -33,26 +33,26 @@ class Problem(NamedTuple):
     error_weight: float  # bits that a squared error of 1 in one pixel is worth
 
 
+@torch.no_grad()
 def refine(
     network: Autoencoder, y: Tensor, problem: Problem, stages: Sequence[Stage], stepped: Callable[[], None]
 ) -> Tensor:
     """y [B, M, h, w] whose rounding gives less of bits + error_weight * squared error, or else what it was.
 
-    More stages never cost more: each begins from the best, and only what is better becomes that. stepped is called at
-    every step.
+    Each stage begins from the best so far and is kept where its rounding is better, picture by picture; so more stages
+    never give more. stepped is called at every step.
     """
     generator = torch.Generator(y.device).manual_seed(0)
-    with torch.no_grad():
-        z_hat, window, gains = problem.z_hat, problem.window, problem.gains
-        width = network.predict(z_hat, gains, lambda mean, _: torch.zeros_like(mean), window).step
-        best = y / width
-        least = _loss(network, best, problem, torch.round)
+    z_hat, window, gains = problem.z_hat, problem.window, problem.gains
+    width = network.predict(z_hat, gains, lambda mean, _: torch.zeros_like(mean), window).step
+    best = y / width
+    least = _loss(network, best, problem, torch.round)
     for stage in stages:
         moved = _anneal(network, best, problem, stage, generator, stepped)
-        with torch.no_grad():
-            loss = _loss(network, moved, problem, torch.round)
-        best = torch.where((loss < least)[:, None, None, None], moved, best)
-        least = torch.minimum(loss, least)
+        loss = _loss(network, moved, problem, torch.round)
+        better = loss < least
+        best = torch.where(better[:, None, None, None], moved, best)
+        least = torch.where(better, loss, least)
     return best * width
 
 
@@ -67,7 +67,7 @@ def _anneal(
     """y in quantization steps, after the gradient steps of a stage."""
     with torch.enable_grad():
         moved = start.clone().requires_grad_()
-        optimizer = torch.optim.Adam([moved], betas=(0.9, 0.999))
+        optimizer = torch.optim.Adam([moved])
         for step in range(stage.steps):
             done = step / stage.steps
             optimizer.param_groups[0]["lr"] = stage.rate * _DECAY**done
@@ -94,11 +94,14 @@ def _loss(network: Autoencoder, y: Tensor, problem: Problem, rounding: Callable[
 
 
 def _relaxed_round(value: Tensor, softness: float, noise: float, generator: torch.Generator) -> Tensor:
-    """Rounding as a smooth step between neighboring integers, at a place that noise moves."""
+    """Rounding as a smooth step between neighboring integers, at a place that noise moves.
+
+    Every picture of a batch has the same noise, so that it gives the file that it gives alone.
+    """
     below = value.detach().floor()
     logit = 2 * (value - below - 0.5) / softness
     if noise:
-        uniform = torch.rand(value.shape, generator=generator, device=value.device).clamp_(1e-6, 1 - 1e-6)
+        uniform = torch.rand(value.shape[1:], generator=generator, device=value.device).clamp_(1e-6, 1 - 1e-6)
         logit = logit + noise * uniform.logit()
     return below + logit.sigmoid()
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aecodec.container import STRIDE, Y_STRIDE, Box, Header
-from aecodec.effort import Costs, Effort
+from aecodec.effort import ERROR_WORTH, Costs, Effort
 from aecodec.image import Pixels, crop_padded
 from aecodec.layers import Cut
 from aecodec.model import HYPER_REACH, SYNTHESIS_HALO, Autoencoder, anchor_weights, lmbda
@@ -30,7 +30,6 @@ from aecodec.tables import TableSet
 from aecodec.workers import Workers
 
 _BAND = 8  # rows of features at 1/16 that are rendered at once: small enough for the cache, large enough for threads
-_ERROR_WORTH = 1.1  # from one quality to the next, less error costs more bits than the loss says: 1.05 to 1.25 times
 Strips = dict[Box, NDArray[np.float32]]  # y [h/16, W/16, M] of strips of a picture
 Progress = Callable[[float], None]  # gets what was done since the last call, as a share of one encode
 PLAIN = Effort()
@@ -166,7 +165,6 @@ class Transform:
         progress: Progress | None = None,
     ) -> NDArray[np.float32]:
         """y of a strip, refined area by area together with what is around each."""
-        gains = self._anchor_weights(header.level)
         refined = np.empty_like(y[strip])
 
         def improve(box: Box) -> None:
@@ -174,14 +172,16 @@ class Transform:
             region = seen.grown(SYNTHESIS_HALO, header.padded)
             index = self.prior.table_index(symbols.z[:, *seen.cells(STRIDE)], header.level)
             x = np.array(pixels[seen.grown(0, header.bounds).cells(1)].transpose(2, 0, 1))
-            z_hat = self._tensor(symbols.z[:, *region.cells(STRIDE)])
-            problem = self._problem(x[None], z_hat, seen.relative_to(region), gains, index[None], header)
 
             def stepped() -> None:
                 if progress:
                     progress(math.prod(box.shape) / math.prod(header.padded.shape) / effort.steps)
 
-            found = refine(self.network, self._tensor(_gather(y, seen)), problem, effort.stages, stepped)[0]
+            with _inference(mode=False):
+                gains = self._anchor_weights(header.level)
+                z_hat = self._tensor(symbols.z[:, *region.cells(STRIDE)])
+                problem = self._problem(x[None], z_hat, seen.relative_to(region), gains, index[None], header)
+                found = refine(self.network, self._tensor(_gather(y, seen)), problem, effort.stages, stepped)[0]
             core = found[:, *box.relative_to(seen).cells(Y_STRIDE)]
             refined[box.relative_to(strip).cells(Y_STRIDE)] = core.permute(1, 2, 0).cpu().numpy()
 
@@ -249,8 +249,9 @@ class Transform:
         z_hat = self._on_device(torch.from_numpy(z))
         index = np.stack([self.prior.table_index(z_symbols, header.level) for z_symbols in z])
         if effort.stages:
-            problem = self._problem(x.cpu().numpy(), z_hat, header.padded, gains, index, header)
-            y = refine(self.network, y.clone(), problem, effort.stages, lambda: None)
+            with _inference(mode=False):  # clones, since gradients cannot go through what was made in it
+                problem = self._problem(x.cpu().numpy(), z_hat.clone(), header.padded, gains.clone(), index, header)
+                y = refine(self.network, y.clone(), problem, effort.stages, lambda: None)
         with _inference():
             code = _rounding(y, self._on_device(torch.from_numpy(self.costs.dead_zone(effort)[index])))
             y_symbols = self.network.predict(z_hat, gains, code).symbols.short().cpu().numpy()
@@ -276,7 +277,7 @@ class Transform:
         self, x: NDArray[np.uint8], z_hat: Tensor, seen: Box, gains: Tensor, index: NDArray[np.uint8], header: Header
     ) -> Problem:
         """What refine gets, of pixels uint8 [B, 3, H, W]; seen is relative to z_hat."""
-        weight = _ERROR_WORTH * float(lmbda(torch.tensor(anchor_position(header.level)))) * 255**2 / 3
+        weight = ERROR_WORTH * float(lmbda(torch.tensor(anchor_position(header.level)))) * 255**2 / 3
         return Problem(
             self._on_device(torch.from_numpy(x)).div_(255),
             z_hat,
@@ -337,7 +338,7 @@ def _gather(y: Strips, region: Box) -> NDArray[np.float32]:
 
 
 @contextmanager
-def _inference() -> Iterator[None]:
-    """No gradients, and full float32 on GPUs that would round operands of convolutions to TF32."""
-    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+def _inference(*, mode: bool = True) -> Iterator[None]:
+    """No gradients (or gradients, also for a caller without), and full float32 on GPUs that would round to TF32."""
+    with torch.inference_mode(mode), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield

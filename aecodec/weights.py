@@ -21,7 +21,7 @@ from aecodec.prior import Context, Prior
 from aecodec.tables import TableSet
 
 DEFAULT_MODEL = "m"
-SHIPPED = {"m": 0x6455A16B, "s": 0x0446F3BE}  # name: model_id; append-only: released names keep their meaning
+SHIPPED = {"m": 0x6455A16B, "s": 0x0446F3BE}  # name: model_id; append-only from 1.0 on
 _NETWORK = "network."
 _FORMAT = "aecodec weights 1"
 

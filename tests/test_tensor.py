@@ -30,6 +30,17 @@ def test_a_batch_is_coded_as_its_pictures_are(codec: Codec, batch: torch.Tensor,
         assert np.abs(np.asarray(codec.decode(file)).astype(int) - x_hat.permute(1, 2, 0).cpu().numpy()).max() <= 1
 
 
+def test_a_batch_is_refined_as_its_pictures_are(codec: Codec, batch: torch.Tensor) -> None:
+    with torch.inference_mode():  # as a caller may have it, though refinement needs gradients
+        files = codec.encode_tensor(batch, quality=45, effort=6)  # the lowest with noise
+    for x, file in zip(batch, files, strict=True):
+        picture = x.permute(1, 2, 0).numpy()
+        with torch.inference_mode():
+            alone = codec.encode(picture, quality=45, effort=6)
+        assert len(file) == pytest.approx(len(alone), rel=0.01)
+        assert len(alone) < len(codec.encode(picture, quality=45))
+
+
 def test_qualities_and_modes_of_a_batch_may_differ(codec: Codec, coffee: Image.Image) -> None:
     small = coffee.crop((0, 0, 90, 70))
     images = [small, small.convert("L"), small.convert("RGBA")]
