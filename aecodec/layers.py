@@ -40,6 +40,13 @@ def inward_clamp(x: Tensor, low: float, high: float) -> Tensor:
     return clamped
 
 
+def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
+    """A layer whose output needs more than the 8 bits of bfloat16, whatever autocast says: y, means, pixels."""
+    with torch.autocast(x.device.type, enabled=False):
+        result: Tensor = layer(x.float())
+    return result
+
+
 def act(x: Tensor) -> Tensor:
     """x * clamp(0.3 x + 0.5, 0, 1)"""
     return F.hardswish(ACT_SCALE * x) / ACT_SCALE

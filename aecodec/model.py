@@ -16,11 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aecodec.layers import WHOLE, Cut, DepthConvBlock, Down, Gain, Pointwise, act, fold_act, inward_clamp
+from aecodec.layers import WHOLE, Cut, DepthConvBlock, Down, Gain, Pointwise, act, fold_act, in_float32, inward_clamp
 from aecodec.prior import ANCHORS, SCALES
 
-LMBDA_MIN, LMBDA_MAX = 0.00015, 0.2  # of the first and the last anchor
-MIDDLE_LMBDA = math.sqrt(LMBDA_MIN * LMBDA_MAX)
 SCALE_MIN, SCALE_MAX = 0.11, 256.0  # ends of the table of scales
 LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALES - 1)  # between neighbors of that table
 EVERYWHERE = (slice(None), slice(None))
@@ -41,12 +39,26 @@ class ModelConfig:
     body: int = 144  # width of g_s at 1/16
     body_hidden: int = 272
     render: int = 48  # width of g_s at 1/4
+    lmbdas: tuple[float, float] = (0.00015, 0.2)  # lambda of the first and the last anchor
 
     @property
     def analysis_reach(self) -> int:
         """Pixels around an area that its y depends on: a cell of its grid for each 3x3 convolution."""
         fine, coarse = self.analysis_depths
         return 8 * fine + 16 * coarse
+
+    @property
+    def middle_lmbda(self) -> float:
+        return math.sqrt(math.prod(self.lmbdas))
+
+    def lmbda(self, position: Tensor) -> Tensor:
+        """lambda on 255^2 * MSE at positions on the anchor axis: log-spaced from the first anchor to the last."""
+        low, high = self.lmbdas
+        return low * (high / low) ** (position / (ANCHORS - 1))
+
+    def log_gain_start(self) -> Tensor:
+        """Logarithm [ANCHORS] of 1 / step relative to the middle: proportional to sqrt(lambda) at high rate."""
+        return 0.5 * (self.lmbda(torch.arange(float(ANCHORS))) / self.middle_lmbda).log()
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> ModelConfig:
@@ -56,7 +68,7 @@ class ModelConfig:
 
 
 CONFIGS = {
-    "m": ModelConfig(),
+    "m": ModelConfig(lmbdas=(0.0003, 1.0)),
     "s": ModelConfig(
         M=256, analysis_widths=(64, 192), context=80, body=112, body_hidden=192, render=32
     ),  # half the arithmetic
@@ -84,16 +96,6 @@ def anchor_weights(position: Tensor) -> Tensor:
     return (1 - (position[:, None] - anchors).abs()).clamp(min=0)
 
 
-def lmbda(position: Tensor) -> Tensor:
-    """lambda on 255^2 * MSE at positions on the anchor axis: log-spaced from LMBDA_MIN to LMBDA_MAX."""
-    return LMBDA_MIN * (LMBDA_MAX / LMBDA_MIN) ** (position / (ANCHORS - 1))
-
-
-def log_gain_start() -> Tensor:
-    """Logarithm [ANCHORS] of 1 / step relative to the middle: proportional to sqrt(lambda) at high rate."""
-    return 0.5 * (lmbda(torch.arange(float(ANCHORS))) / MIDDLE_LMBDA).log()
-
-
 class Analysis(nn.Module):
     """g_a: x [B, 3, H, W] -> y [B, M, H/16, W/16], scaled by the gain of y."""
 
@@ -106,7 +108,7 @@ class Analysis(nn.Module):
         self.down = Down(fine, coarse, 2)
         self.coarse = nn.ModuleList(DepthConvBlock(coarse) for _ in range(config.analysis_depths[1]))
         self.leave = Pointwise(coarse, config.M)
-        self.y_gain = Gain(config.M, _log_y_gain())
+        self.y_gain = Gain(config.M, _log_y_gain(config))
 
     def forward(self, x: Tensor, weights: Tensor, cut: Cut = WHOLE) -> Tensor:
         x = self.enter(x - 0.5)
@@ -115,8 +117,7 @@ class Analysis(nn.Module):
         x = self.down(self.fine_gain(x, weights))
         for block in self.coarse:
             x = block(x, cut)
-        with torch.autocast(x.device.type, enabled=False):  # y spans many steps: bfloat16 would round it
-            return self.y_gain(self.leave(x.float()), weights)
+        return self.y_gain(in_float32(self.leave, x), weights)
 
 
 class HyperAnalysis(nn.Module):
@@ -163,8 +164,7 @@ class MeanPredictor(nn.Module):
         self.leave = Pointwise(C, C_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        mean: Tensor = self.leave(self.block(self.enter(x)))
-        return mean
+        return in_float32(self.leave, self.block(self.enter(x)))
 
 
 class Synthesis(nn.Module):
@@ -173,7 +173,7 @@ class Synthesis(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         C = config.render
-        self.y_gain = Gain(config.M, -_log_y_gain())
+        self.y_gain = Gain(config.M, -_log_y_gain(config))
         self.enter = Pointwise(config.M, config.body)
         self.blocks = nn.ModuleList(DepthConvBlock(config.body, config.body_hidden) for _ in range(2))
         self.gains = nn.ModuleList(Gain(config.body) for _ in range(2))
@@ -203,7 +203,7 @@ class Synthesis(nn.Module):
     def render(self, latent: Tensor, body: Tensor) -> Tensor:
         """Features at 1/16 to pixels; every 16x16 block of pixels depends on its own position alone."""
         x, condition = (F.pixel_shuffle(features, 4) for features in (self.latent(latent), self.condition(body)))
-        return F.pixel_shuffle(self.leave(self.hidden(x, condition)), 4) + 0.5
+        return F.pixel_shuffle(in_float32(self.leave, self.hidden(x, condition)), 4) + 0.5
 
     def hidden(self, x: Tensor, condition: Tensor) -> Tensor:
         """The layers of the renderer between its shuffles, each [B, render, h, w]."""
@@ -314,6 +314,6 @@ def _checkerboard(y: Tensor) -> Tensor:
     return (parity == second_half)[None].contiguous(memory_format=torch.channels_last)
 
 
-def _log_y_gain() -> Tensor:
+def _log_y_gain(config: ModelConfig) -> Tensor:
     """Start of the gains of y; the constant brings y to a spread of a few steps."""
-    return log_gain_start() + 2.0
+    return config.log_gain_start() + 2.0

@@ -21,7 +21,7 @@ from aecodec.container import STRIDE, Y_STRIDE, Box, Header
 from aecodec.effort import ERROR_WORTH, Costs, Effort
 from aecodec.image import Pixels, crop_padded
 from aecodec.layers import Cut
-from aecodec.model import HYPER_REACH, SYNTHESIS_HALO, Autoencoder, anchor_weights, lmbda
+from aecodec.model import HYPER_REACH, SYNTHESIS_HALO, Autoencoder, anchor_weights
 from aecodec.preview import render_reduced
 from aecodec.prior import MAX_LEVEL, SKIPPED_SCALES, Z_LIMIT, Prior, anchor_position
 from aecodec.refine import Problem, refine
@@ -277,7 +277,8 @@ class Transform:
         self, x: NDArray[np.uint8], z_hat: Tensor, seen: Box, gains: Tensor, index: NDArray[np.uint8], header: Header
     ) -> Problem:
         """What refine gets, of pixels uint8 [B, 3, H, W]; seen is relative to z_hat."""
-        weight = ERROR_WORTH * float(lmbda(torch.tensor(anchor_position(header.level)))) * 255**2 / 3
+        lmbda = float(self.network.config.lmbda(torch.tensor(anchor_position(header.level))))
+        weight = ERROR_WORTH * lmbda * 255**2 / 3
         return Problem(
             self._on_device(torch.from_numpy(x)).div_(255),
             z_hat,

@@ -363,7 +363,9 @@ def compare(reference: Path, other: Path, as_json: bool, max_pixels: int, device
 @click.option("--batch", type=int, default=8, show_default=True, help="Pictures per step and process, multiple of 8.")
 @click.option("--patch", type=int, default=192, show_default=True, help="Side of the crops in pixels, multiple of 64.")
 @click.option("--lr", type=float, default=1e-3, show_default=True, help="Learning rate of the stable phase.")
-@click.option("--precision", default="auto", show_default=True, help="bf16, fp32, or auto: bf16 on CUDA.")
+@click.option(
+    "--precision", default="auto", show_default=True, help="bf16, fp32, or auto: bf16 where the device has it."
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @DEVICE
 @reporting

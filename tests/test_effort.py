@@ -17,7 +17,7 @@ import aecodec
 from aecodec import Codec, InputError, effort, metrics
 from aecodec.cli.app import main
 from aecodec.effort import ERROR_WORTH
-from aecodec.model import lmbda
+from aecodec.model import ModelConfig
 from aecodec.prior import anchor_position
 
 QUALITY = 50
@@ -31,7 +31,9 @@ def picture(coffee: Image.Image) -> NDArray[np.uint8]:
 def cost(codec: Codec, picture: NDArray[np.uint8], data: bytes) -> float:
     """What the encoder minimizes: bits and squared error, of the file and of the picture that it gives."""
     error = np.square(np.asarray(codec.decode(data), np.float64) - picture).sum() / 3
-    return 8 * len(data) + ERROR_WORTH * float(lmbda(torch.tensor(anchor_position(100 * QUALITY)))) * error
+    return (
+        8 * len(data) + ERROR_WORTH * float(ModelConfig().lmbda(torch.tensor(anchor_position(100 * QUALITY)))) * error
+    )
 
 
 def test_each_level_is_better_than_the_one_before(codec: Codec, picture: NDArray[np.uint8]) -> None:

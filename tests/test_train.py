@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
 import subprocess
 import sys
@@ -19,12 +20,14 @@ from support import DATA
 
 from aecodec import Codec, InputError
 from aecodec.cli.app import main
-from aecodec.model import CONFIGS, inward_clamp
+from aecodec.model import CONFIGS, ModelConfig, inward_clamp
 from aecodec.prior import anchor_position
 from aecodec.train import Budget, TrainConfig, export_run, train_model
 from aecodec.train.data import load_squares, random_crops
 from aecodec.train.export import freeze, restore
+from aecodec.train.loop import Trainer
 from aecodec.train.objective import RateDistortion
+from aecodec.train.soap import BatchedSOAP
 from aecodec.weights import load, shipped_path
 
 CONFIG = TrainConfig(model="tiny", patch=64)
@@ -131,8 +134,6 @@ def test_run_exports_a_codec_of_its_own(tmp_path: Path, pictures: Path, coffee: 
 
 
 def test_bfloat16_trains_and_keeps_latents_and_loss_in_float32(pictures: Path) -> None:
-    from aecodec.train.loop import Trainer
-
     squares = load_squares([pictures], quiet=True)
     outcomes = []
     for precision in ("fp32", "bf16"):
@@ -216,9 +217,10 @@ def test_unreadable_picture_is_named(tmp_path: Path) -> None:
 def test_weights_thaw_to_what_they_were(coffee: Image.Image, name: str, tolerance: float) -> None:
     """What the model estimates after --init is what files cost with those weights."""
     path = DATA / "tiny.safetensors" if name == "tiny" else shipped_path(name)
-    model = RateDistortion(CONFIGS[name])
+    original = load(path)
+    model = RateDistortion(ModelConfig.from_dict(original.config))
     restore(model, path)
-    original, frozen = load(path), freeze(model, {})
+    frozen = freeze(model, {})
     assert np.array_equal(frozen.prior.weight, original.prior.weight)
     assert np.abs(frozen.prior.bias - original.prior.bias).max() <= 1
     codec = Codec(frozen, torch.device("cpu"))
@@ -230,6 +232,62 @@ def test_weights_thaw_to_what_they_were(coffee: Image.Image, name: str, toleranc
     estimated = (outcome.y_bpp + outcome.z_bpp).numpy() * picture[:, :, 0].size / 8
     sizes = [len(codec.encode(picture, quality=level / 100, effort=0)) - 30 for level in levels]
     assert sizes == pytest.approx(estimated, rel=tolerance)
+
+
+def test_anchors_move_to_other_lambdas(coffee: Image.Image) -> None:
+    """What was learned for a lambda stays with it when the anchors of the new model stand elsewhere."""
+    moved = next_lmbdas(CONFIGS["tiny"])
+    before, after = (RateDistortion(config).eval() for config in (CONFIGS["tiny"], moved))
+    for model in (before, after):
+        restore(model, DATA / "tiny.safetensors")
+    position = torch.arange(8) % 6 + 0.5
+    assert torch.allclose(moved.lmbda(position), CONFIGS["tiny"].lmbda(position + 1))
+    x = torch.from_numpy(np.array(coffee.crop((0, 0, 128, 128)))).permute(2, 0, 1)[None].expand(8, -1, -1, -1) / 255
+    with torch.no_grad():
+        old, new = before(x, position + 1), after(x, position)
+    assert torch.allclose(old.mse, new.mse, rtol=1e-3)
+    assert torch.allclose(old.y_bpp, new.y_bpp, rtol=1e-3)
+
+
+def next_lmbdas(config: ModelConfig) -> ModelConfig:
+    """The same model with its anchors one further up."""
+    low, high = config.lmbda(torch.tensor([1.0, 8.0])).tolist()
+    return dataclasses.replace(config, lmbdas=(low, high))
+
+
+def test_soap_is_adam_in_the_eigenbasis() -> None:
+    """The published update, written down for one matrix: another form of what runs over stacks of them."""
+    torch.manual_seed(0)
+    matrices = [torch.nn.Parameter(torch.randn(6, 4, dtype=torch.float64)) for _ in range(2)]
+    soap = BatchedSOAP(matrices, lr=0.01, every=2, max_side=5)  # the side of 6 has no basis
+    expected = matrices[0].detach().clone()
+    first = second = torch.zeros(6, 4, dtype=torch.float64)
+    for step in range(6):
+        gradients = [torch.randn(6, 4, dtype=torch.float64) for _ in matrices]
+        for matrix, gradient in zip(matrices, gradients, strict=True):
+            matrix.grad = gradient
+        soap.step()
+        covariance = gradients[0].T @ gradients[0]
+        if step == 0:
+            average = 0.05 * covariance
+            basis = torch.linalg.eigh(average)[1].flip(-1)
+            continue
+        first = 0.95 * first + 0.05 * gradients[0]
+        second = 0.95 * second + 0.05 * (gradients[0] @ basis) ** 2
+        adam = (first @ basis) / (1 - 0.95**step) / ((second / (1 - 0.95**step)).sqrt() + 1e-8)
+        expected -= 0.01 * adam @ basis.T
+        average = 0.95 * average + 0.05 * covariance
+        if step % 2 == 0:
+            order = (basis * (average @ basis)).sum(0).argsort(descending=True)
+            basis, second = torch.linalg.qr((average @ basis)[:, order])[0], second[:, order]
+    assert torch.allclose(matrices[0], expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_auto_precision_is_bfloat16_only_where_the_cpu_has_it(monkeypatch: pytest.MonkeyPatch, has: bool) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has)
+    assert Trainer(CONFIG, torch.device("cpu")).bf16 == has
 
 
 def test_context_counted_on_pictures_makes_files_smaller(tmp_path: Path, pictures: Path, coffee: Image.Image) -> None:

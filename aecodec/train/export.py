@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,12 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 from torch import Tensor
 
 from aecodec.errors import InputError
-from aecodec.model import CONFIGS, LOG_STEP, SCALE_MIN
+from aecodec.layers import Gain
+from aecodec.model import CONFIGS, LOG_STEP, SCALE_MIN, ModelConfig
 from aecodec.prior import ANCHORS, SCALES, Z_LIMIT, Context, Prior
 from aecodec.reference import EntropyBottleneck, GaussianConditional
 from aecodec.tables import TableSet
@@ -69,22 +71,54 @@ def export_run(
         parameters = [name for name, _ in model.named_parameters()]  # buffers are constants, too small for float16
         halves = {name: before[name].half().contiguous().numpy() for name in parameters}
         state.parent.mkdir(parents=True, exist_ok=True)
-        state.write_bytes(save(halves))
+        state.write_bytes(save(halves, {"lmbdas": json.dumps(model.autoencoder.config.lmbdas)}))
     return target, weights
 
 
 def restore(model: RateDistortion, state: Path) -> None:
-    """Load what export_run wrote: a state, or a weights file. Raises InputError for one that does not fit."""
+    """Load what export_run wrote: a state, or a weights file. Raises InputError for one that does not fit.
+
+    Where its anchors stand for other lambdas, gains and biases are moved along log lambda.
+    """
     try:
-        tensors = {name: torch.from_numpy(array).float() for name, array in load_file(state).items()}
+        with safe_open(state, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - no mapping
         if "prior.shift" in tensors:
-            thaw(model, load(state))
+            weights = load(state)
+            thaw(model, weights)
+            _move_anchors(model, ModelConfig.from_dict(weights.config).lmbdas)
             return
         model.load_state_dict(model.state_dict() | tensors)
     except (RuntimeError, SafetensorError) as error:
         raise InputError(f"{state} does not fit the model: {str(error).splitlines()[0]}") from error
     if tensors.keys() != dict(model.named_parameters()).keys():
         raise InputError(f"{state} does not hold the parameters of the model")
+    _move_anchors(model, json.loads(metadata["lmbdas"]) if "lmbdas" in metadata else ModelConfig().lmbdas)
+
+
+@torch.no_grad()
+def _move_anchors(model: RateDistortion, lmbdas: Sequence[float]) -> None:
+    """Let gains and biases that were trained for anchors at `lmbdas` (first and last) stand at those of the model.
+
+    They are interpolated in log lambda and go on linearly beyond the ends; distributions of z are those of the nearest
+    anchor.
+    """
+    config = model.autoencoder.config
+    if tuple(lmbdas) == tuple(config.lmbdas):
+        return
+    low, high = lmbdas
+    place = (ANCHORS - 1) * (config.lmbda(torch.arange(float(ANCHORS))) / low).log() / math.log(high / low)
+    before = place.floor().clamp(0, ANCHORS - 2).long()
+    part = (place - before)[:, None]
+    for module in model.modules():
+        if isinstance(module, Gain):
+            module.log_gain.copy_(torch.lerp(module.log_gain[before], module.log_gain[before + 1], part))
+    bias = model.prior.scale_bias
+    bias.copy_(torch.lerp(bias[before], bias[before + 1], part))
+    nearest = place.round().clamp(0, ANCHORS - 1).long()
+    for parameter in model.prior.bottleneck.parameters():
+        parameter.copy_(parameter.unflatten(0, (ANCHORS, -1))[nearest].flatten(0, 1))
 
 
 def thaw(model: RateDistortion, weights: Weights) -> None:

@@ -15,7 +15,6 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 import torch.distributed as dist
-from pytorch_optimizer import SOAP
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW, Optimizer
@@ -30,6 +29,7 @@ from aecodec.prior import ANCHORS
 from aecodec.train.data import SIDE, load_squares, random_crops
 from aecodec.train.export import restore
 from aecodec.train.objective import Outcome, RateDistortion
+from aecodec.train.soap import BatchedSOAP
 from aecodec.train.validation import Validation
 from aecodec.weights import shipped_path
 
@@ -45,7 +45,7 @@ class TrainConfig:
     batch: int = 8  # per process, multiple of ANCHORS
     patch: int = 192  # pixels, multiple of STRIDE
     lr: float = 1e-3
-    precision: str = "auto"  # of the networks: bf16 (autocast), fp32, or auto: bf16 on CUDA
+    precision: str = "auto"  # of the networks: bf16 (autocast), fp32, or auto: bf16 where the device has it
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -88,7 +88,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.config = config
         self.device = device
-        self.bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
+        self.bf16 = config.precision == "bf16" or (config.precision == "auto" and _has_bf16(device))
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.model = RateDistortion(CONFIGS[config.model]).to(device)
         # The quantiles of the bottleneck are no part of the loss; export finds them by bisection.
@@ -102,7 +102,7 @@ class Trainer:
         trained = (parameter for parameter in self.model.parameters() if parameter.requires_grad)
         others = [parameter for parameter in trained if id(parameter) not in known]
         self.optimizers: list[Optimizer] = [
-            SOAP(matrices, lr=config.lr, weight_decay=0.0, max_precondition_dim=512),
+            BatchedSOAP(matrices, lr=config.lr),
             AdamW(others, lr=config.lr, betas=(0.9, 0.99), weight_decay=0.0),
         ]
         self.step = 0
@@ -293,6 +293,11 @@ class _Log:
         if not math.isfinite(row["loss"]):
             raise CodecError(f"training diverged at step {trainer.step}: the loss is {row['loss']}")
         return row
+
+
+def _has_bf16(device: torch.device) -> bool:
+    """Whether products in bfloat16 are faster than in float32; a CPU without them emulates them, ten times slower."""
+    return device.type == "cuda" or torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
 def _own_device(name: str) -> torch.device:

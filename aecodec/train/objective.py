@@ -10,16 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aecodec.layers import Pointwise, inward_clamp
-from aecodec.model import (
-    LOG_STEP,
-    MIDDLE_LMBDA,
-    SCALE_MIN,
-    Autoencoder,
-    ModelConfig,
-    anchor_weights,
-    lmbda,
-    log_gain_start,
-)
+from aecodec.model import LOG_STEP, SCALE_MIN, Autoencoder, ModelConfig, anchor_weights
 from aecodec.prior import ANCHORS, SCALES, SKIPPED_SCALES, Z_LIMIT
 from aecodec.reference import EntropyBottleneck, GaussianConditional
 
@@ -45,7 +36,7 @@ class EntropyPrior(nn.Module):
         self.bottleneck = EntropyBottleneck(ANCHORS * config.N)
         self.conditional = GaussianConditional(None, scale_bound=SCALE_MIN)
         self.scale_weight = Pointwise(config.N, 16 * config.M)
-        start = (log_gain_start() - math.log(SCALE_MIN)) / LOG_STEP  # a scale of 1 at the middle
+        start = (config.log_gain_start() - math.log(SCALE_MIN)) / LOG_STEP  # a scale of 1 at the middle
         self.scale_bias = nn.Parameter(start[:, None].expand(ANCHORS, config.M).clone())
 
     def z_bits(self, z: Tensor) -> Tensor:
@@ -109,9 +100,9 @@ class RateDistortion(nn.Module):
             x_hat = (x_hat * 255).round().clamp(0, 255) / 255
         pixels = x.shape[2] * x.shape[3]
         mse = (x - x_hat).square().mean((1, 2, 3))
-        weight = lmbda(position)
+        weight = model.config.lmbda(position)
         # Divided by sqrt(lambda), all qualities weigh alike.
-        loss = ((y_bits + z_bits) / pixels + weight * 255**2 * mse) * (MIDDLE_LMBDA / weight).sqrt()
+        loss = ((y_bits + z_bits) / pixels + weight * 255**2 * mse) * (model.config.middle_lmbda / weight).sqrt()
         return Outcome(loss, y_bits / pixels, z_bits / pixels, mse, z.detach().abs().amax((1, 2, 3)), x_hat.detach())
 
 
