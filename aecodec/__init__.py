@@ -12,7 +12,7 @@ from __future__ import annotations
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
-from aecodec.container import Header, read_header
+from aecodec.container import MAX_PIXELS, Header, read_header
 from aecodec.errors import (
     CodecError,
     DigestError,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from aecodec.codec import Codec
+    from aecodec.container import Buffer
 
 _register()  # Image.open and Image.save know .aec from now on
 
@@ -60,31 +61,50 @@ def encode(
     ms_ssim: float | None = None,
     effort: int = 3,
     strip: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    device: str = "cpu",
 ) -> bytes:
     """The .aec file of a PIL image or uint8 array [H, W, 3], [H, W, 4] (RGBA) or [H, W].
 
     At most one of: quality 1..100 (default 60), higher is better; bpp or max_bytes, which the file does not exceed;
     psnr or ms_ssim in dB, which it reaches. effort 0..9: smaller files for more time. strip drops ICC, EXIF, XMP and
-    dpi. Uses the default model, on the GPU where there is one; Codec.load() chooses both. Raises InputError for a
-    picture or option that cannot be used, or a target out of reach.
+    dpi. Pictures of more than max_pixels (2^28) are refused. device is "cpu", "cuda", or "auto" (CUDA where there is
+    one). Uses the default model; Codec.load() chooses another. Raises InputError for a picture or option that cannot be
+    used, or a target out of reach.
     """
     from aecodec.codec import default_codec
 
-    return default_codec().encode(
-        image, quality=quality, bpp=bpp, max_bytes=max_bytes, psnr=psnr, ms_ssim=ms_ssim, effort=effort, strip=strip
+    return default_codec(device).encode(
+        image,
+        quality=quality,
+        bpp=bpp,
+        max_bytes=max_bytes,
+        psnr=psnr,
+        ms_ssim=ms_ssim,
+        effort=effort,
+        strip=strip,
+        max_pixels=max_pixels,
     )
 
 
-def decode(data: bytes, *, region: tuple[int, int, int, int] | None = None, scale: float = 1) -> Image.Image:
-    """The picture of a .aec file, with whichever shipped model it needs.
+def decode(
+    data: Buffer,
+    *,
+    region: tuple[int, int, int, int] | None = None,
+    scale: float = 1,
+    max_pixels: int = MAX_PIXELS,
+    device: str = "cpu",
+) -> Image.Image:
+    """The picture of a .aec file, bytes or any other buffer of them, with whichever shipped model it needs.
 
-    region (x, y, width, height) and scale (1, 1/2, 1/4 or 1/8) give a part or a reduced picture at less cost. Raises
-    InputError for a region or scale that cannot be used, FormatError for damaged data, UnsupportedError if it needs
-    other weights or a newer aecodec.
+    region (x, y, width, height) and scale (1, 1/2, 1/4 or 1/8) give a part or a reduced picture at less cost. Files of
+    more than max_pixels (2^28) are refused before anything of that size is allocated. device is "cpu", "cuda", or
+    "auto" (CUDA where there is one). Raises InputError for an option that cannot be used, FormatError for damaged data,
+    UnsupportedError if it needs other weights or a newer aecodec.
     """
-    from aecodec.codec import codec_for
+    from aecodec.codec import decode_shipped
 
-    return codec_for(read_header(data).model_id).decode(data, region=region, scale=scale)
+    return decode_shipped(data, region, scale, max_pixels, device)
 
 
 def __getattr__(name: str) -> object:

@@ -16,13 +16,14 @@ from torch import Tensor
 from aecodec import weights
 from aecodec.aim import Aim
 from aecodec.alpha import decode_alpha, encode_alpha
+from aecodec.arguments import as_integer, as_number
 from aecodec.container import (
     MAX_PIXELS,
     MAX_TILE,
     STRIDE,
     Box,
+    Buffer,
     Container,
-    Data,
     Header,
     SectionKind,
     pack,
@@ -33,6 +34,7 @@ from aecodec.digest import check_digest, digest_size, make_digest
 from aecodec.effort import DEFAULT_EFFORT, pick_effort
 from aecodec.errors import FormatError, InputError
 from aecodec.image import Metadata, Picture, check_size, from_picture, to_picture
+from aecodec.isolation import plain_torch
 from aecodec.model import SYNTHESIS_HALO, Autoencoder, ModelConfig, complexity
 from aecodec.prior import SCALES, quality_level
 from aecodec.rescue import Loss, Remains, fill_lost, partial_alpha, salvage
@@ -74,14 +76,15 @@ class Codec:
         """work_tile: height of what the networks see at once, without halo, in 64 pixels; it is twice as wide."""
         if len(model.tables.lengths) != model.prior.z_tables + SCALES:
             raise InputError(f"weights hold {len(model.tables.lengths)} tables, not {model.prior.z_tables + SCALES}")
-        parameters = {name: torch.tensor(array, dtype=torch.float32) for name, array in model.network.items()}
-        try:
-            network = Autoencoder(ModelConfig.from_dict(model.config))
-            network.load_state_dict(parameters)
-        except (RuntimeError, TypeError) as error:
-            raise InputError(f"weights do not fit their configuration: {str(error).splitlines()[0]}") from error
-        network.fold()
-        network.to(device).eval().requires_grad_(requires_grad=False)
+        with plain_torch(device, gradients=True):
+            parameters = {name: torch.tensor(array, dtype=torch.float32) for name, array in model.network.items()}
+            try:
+                network = Autoencoder(ModelConfig.from_dict(model.config)).float()
+                network.load_state_dict(parameters)
+            except (RuntimeError, TypeError) as error:
+                raise InputError(f"weights do not fit their configuration: {str(error).splitlines()[0]}") from error
+            network.fold()
+            network.to(device).eval().requires_grad_(requires_grad=False)
         self.weights = model
         self.device = device
         self.workers = Workers(threads, device)
@@ -106,9 +109,12 @@ class Codec:
         return cls(weights.load(model), pick_device(device), entropy_coder=entropy_coder, threads=threads)
 
     @classmethod
-    def load_for(cls, data: Data, device: str = "auto", *, threads: int | None = None) -> Codec:
-        """A codec with the shipped weights that a file needs. Raises as read_header, or UnsupportedError."""
-        return cls(weights.load_for(read_header(data).model_id), pick_device(device), threads=threads)
+    def load_for(
+        cls, data: Buffer, device: str = "auto", *, threads: int | None = None, max_pixels: int = MAX_PIXELS
+    ) -> Codec:
+        """A codec with the shipped weights that a file needs. Raises as load and read_header, or UnsupportedError."""
+        model_id = read_header(data, max_pixels=max_pixels).model_id
+        return cls(weights.load_for(model_id), pick_device(device), threads=threads)
 
     def encode(
         self,
@@ -160,7 +166,7 @@ class Codec:
 
     def decode(
         self,
-        data: Data,
+        data: Buffer,
         *,
         region: tuple[int, int, int, int] | None = None,
         scale: float = 1,
@@ -173,18 +179,11 @@ class Codec:
         rounded up. Raises InputError for a region outside the picture or another scale, FormatError for damaged data,
         UnsupportedError if the file needs other weights or a newer aecodec.
         """
-        header = read_header(data, max_pixels=max_pixels)
-        area, factor = _area(region, header), _factor(scale)
-        needed = area.aligned(STRIDE).grown(SYNTHESIS_HALO, header.padded)
-        container = unpack(data, max_pixels=max_pixels, area=needed)
-        pixels = self.transform.synthesize(self._parse(container, needed), header, area, factor)
-        metadata = Metadata.from_sections(container.sections)
-        alpha = decode_alpha(container.sections[SectionKind.ALPHA], header, area, factor) if header.alpha else None
-        return from_picture(Picture(pixels, header.gray, metadata, alpha))
+        return self._decode(data, read_header(data, max_pixels=max_pixels), region, scale)
 
     def decode_partial(
         self,
-        data: Data,
+        data: Buffer,
         *,
         region: tuple[int, int, int, int] | None = None,
         scale: float = 1,
@@ -196,9 +195,9 @@ class Codec:
         it opaque. region, scale and max_pixels are those of decode. Raises FormatError for a damaged header or where
         no tile is left, and otherwise as decode.
         """
-        header = read_header(data, max_pixels=max_pixels)
-        area, factor = _area(region, header), _factor(scale)
         remains = salvage(data, max_pixels=max_pixels)
+        header = remains.header
+        area, factor = _area(region, header), _factor(scale)
         symbols, losses = self._parse_remains(remains)
         pixels = self.transform.synthesize(symbols, header, area, factor)
         losses = [loss for loss in losses if loss.box is None or loss.box.intersection(area) is not None]
@@ -207,13 +206,14 @@ class Codec:
         picture = Picture(pixels, header.gray, Metadata.from_sections(remains.sections), alpha)
         return Partial(from_picture(picture), [*losses, *alpha_losses])
 
-    def verify(self, data: Data, *, max_pixels: int = MAX_PIXELS) -> Verified:
+    def verify(self, data: Buffer, *, max_pixels: int = MAX_PIXELS) -> Verified:
         """Decode a whole file and compare the picture with the digest, where there is one (encode with verify).
 
         Raises what decode raises, and DigestError for a picture that is not what the encoder saw.
         """
-        digest = unpack(data, max_pixels=max_pixels).sections.get(SectionKind.DIGEST)
-        image = self.decode(data, max_pixels=max_pixels)
+        container = unpack(data, max_pixels=max_pixels)
+        image = self._show(container, container.header.bounds, 1)
+        digest = container.sections.get(SectionKind.DIGEST)
         return Verified(image, None if digest is None else check_digest(digest, image))
 
     def check_weights(self, header: Header) -> None:
@@ -222,36 +222,45 @@ class Codec:
             raise weights.missing(header.model_id, self.weights.model_id)
 
     def encode_tensor(
-        self, x: Tensor, *, quality: float = DEFAULT_QUALITY, effort: int = DEFAULT_EFFORT, tile: int = 16
+        self,
+        x: Tensor,
+        *,
+        quality: float = DEFAULT_QUALITY,
+        effort: int = DEFAULT_EFFORT,
+        tile: int = 16,
+        max_pixels: int = MAX_PIXELS,
     ) -> list[bytes]:
         """The .aec file of each picture of a batch uint8 [B, 3, H, W], on any device.
 
         The networks see the whole batch at once, on the device of the codec: meant for a GPU and for small pictures.
-        quality, effort and tile are those of encode. Raises InputError for another type, shape or size.
+        quality, effort, tile and max_pixels are those of encode. Raises InputError for another type, shape or size.
         """
+        if not isinstance(x, Tensor):
+            raise InputError(f"batch must be a tensor uint8 [B, 3, H, W], got {type(x).__name__}")
         if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[1] != 3:
             raise InputError(f"batch must be uint8 [B, 3, H, W], got {x.dtype} {list(x.shape)}")
         B, _, H, W = x.shape
-        check_size(W, H, MAX_PIXELS)
+        check_size(W, H, max_pixels)
         header = self._header(W, H, quality_level(quality), tile)
         if not B:
             return []
-        batch = self.transform.analyze_batch(x, header, pick_effort(effort))
+        work = pick_effort(effort)
+        (batch,) = self.workers.map(lambda whole: self.transform.analyze_batch(whole, header, work), [x])
         return [self._pack(symbols, header, {}) for symbols in batch]
 
-    def decode_tensor(self, files: Sequence[Data]) -> Tensor:
+    def decode_tensor(self, files: Sequence[Buffer], *, max_pixels: int = MAX_PIXELS) -> Tensor:
         """The pictures of files of one size as a batch uint8 [B, 3, H, W] on the device of the codec.
 
-        Gray has three equal channels; transparency and metadata are left out. Qualities may differ. Raises InputError
-        for no file or different sizes, and as decode.
+        Gray has three equal channels; transparency and metadata are left out. Qualities may differ. max_pixels is for
+        each. Raises InputError for no file or different sizes, and as decode.
         """
-        containers = [unpack(data) for data in files]
+        containers = [unpack(data, max_pixels=max_pixels) for data in files]
         headers = [container.header for container in containers]
         sizes = {(header.width, header.height) for header in headers}
         if len(sizes) != 1:
             raise InputError(f"a batch needs files of one size, got {len(sizes)} sizes in {len(headers)} files")
         symbols = [self._parse(container, container.header.padded) for container in containers]
-        x_hat = self.transform.synthesize_batch(symbols, headers)
+        (x_hat,) = self.workers.map(lambda whole: self.transform.synthesize_batch(whole, headers), [symbols])
         for picture, header in zip(x_hat, headers, strict=True):
             if header.gray:
                 picture[:] = (picture.sum(0) + 1) // 3
@@ -261,15 +270,31 @@ class Codec:
         """kMAC per pixel of each stage, and of the receiver: all stages that decoding runs."""
         return complexity(self.transform.network.config)
 
-    def decode_symbols(self, data: Data) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
+    def decode_symbols(
+        self, data: Buffer, *, max_pixels: int = MAX_PIXELS
+    ) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
         """The coded integers of a file: z_symbols [N, H/64, W/64] and y_symbols [M, H/16, W/16]. No network runs."""
-        container = unpack(data)
+        container = unpack(data, max_pixels=max_pixels)
         symbols = self._parse(container, container.header.padded)
         return symbols.z, symbols.y
+
+    def _decode(
+        self, data: Buffer, header: Header, region: tuple[int, int, int, int] | None, scale: float
+    ) -> Image.Image:
+        area, factor = _area(region, header), _factor(scale)
+        return self._show(unpack(data, header=header, area=_needed(area, header)), area, factor)
+
+    def _show(self, container: Container, area: Box, factor: int) -> Image.Image:
+        """An area of the picture in a file, each pixel the mean of factor x factor."""
+        header, sections, _ = container
+        pixels = self.transform.synthesize(self._parse(container, _needed(area, header)), header, area, factor)
+        alpha = decode_alpha(sections[SectionKind.ALPHA], header, area, factor) if header.alpha else None
+        return from_picture(Picture(pixels, header.gray, Metadata.from_sections(sections), alpha))
 
     def _header(
         self, width: int, height: int, level: int, tile: int, *, gray: bool = False, alpha: bool = False
     ) -> Header:
+        tile = as_integer("tile", tile)
         if not 1 <= tile <= MAX_TILE:
             raise InputError(f"tile must be 1..{MAX_TILE}, got {tile}")
         return Header(width, height, level, self.weights.model_id, gray, tile, alpha)
@@ -334,14 +359,23 @@ def _area(region: tuple[int, int, int, int] | None, header: Header) -> Box:
     """A region of the picture as a box, the whole without one. Raises InputError where it is not inside."""
     if region is None:
         return header.bounds
-    x, y, width, height = region
+    try:
+        x, y, width, height = (as_integer("region", side) for side in region)
+    except (TypeError, ValueError):
+        raise InputError(f"region must be four integers x, y, width, height, got {region!r:.60}") from None
     area = Box(x, y, x + width, y + height)
     if min(width, height) < 1 or area != area.grown(0, header.bounds):
         raise InputError(f"region {x},{y},{width},{height} is not inside the picture of {header.width}x{header.height}")
     return area
 
 
+def _needed(area: Box, header: Header) -> Box:
+    """What of the padded picture a decoder has to know to show an area."""
+    return area.aligned(STRIDE).grown(SYNTHESIS_HALO, header.padded)
+
+
 def _factor(scale: float) -> int:
+    scale = as_number("scale", scale)
     if scale not in _SCALES:
         raise InputError(f"scale must be 1, 1/2, 1/4 or 1/8, got {scale:g}")
     return _SCALES[scale]
@@ -356,15 +390,27 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-@cache
-def default_codec() -> Codec:
-    """The codec behind aecodec.encode: the default model, loaded once per process."""
-    return Codec.load()
+def default_codec(device: str = "cpu") -> Codec:
+    """The codec behind aecodec.encode: the default model, loaded once per process and device."""
+    return codec_for(weights.SHIPPED[weights.DEFAULT_MODEL], device)
+
+
+def codec_for(model_id: int, device: str = "cpu") -> Codec:
+    """The codec behind aecodec.decode: the shipped model that a file needs, loaded once per process and device.
+
+    On the CPU unless told otherwise, since a forked process has no other.
+    """
+    return _shared_codec(model_id, device)
 
 
 @cache
-def codec_for(model_id: int) -> Codec:
-    """The codec behind aecodec.decode: the shipped model that a file needs, loaded once per process."""
-    if model_id == weights.SHIPPED[weights.DEFAULT_MODEL]:
-        return default_codec()
-    return Codec(weights.load_for(model_id), pick_device("auto"))
+def _shared_codec(model_id: int, device: str) -> Codec:
+    return Codec(weights.load_for(model_id), pick_device(device))
+
+
+def decode_shipped(
+    data: Buffer, region: tuple[int, int, int, int] | None, scale: float, max_pixels: int, device: str
+) -> Image.Image:
+    """The picture of a file with the shipped weights that it needs: aecodec.decode."""
+    header = read_header(data, max_pixels=max_pixels)
+    return codec_for(header.model_id, device)._decode(data, header, region, scale)

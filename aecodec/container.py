@@ -12,11 +12,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from mmap import mmap
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from aecodec.errors import FormatError, TruncatedError, UnsupportedError
+from aecodec.arguments import as_number
+from aecodec.errors import FormatError, InputError, TruncatedError, UnsupportedError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Data = bytes | mmap  # what a file is read from: memory, or the disk as far as it is looked at
+Buffer: TypeAlias = "Data | bytearray | memoryview | NDArray[np.uint8]"  # what callers may have it in
 
 MAGIC = b"\xaeaec"
 FORMAT_VERSION = 1
@@ -172,12 +178,23 @@ def pack(header: Header, sections: Mapping[SectionKind, bytes], tiles: Sequence[
     return b"".join(parts)
 
 
-def read_header(data: Data, *, max_pixels: int = MAX_PIXELS) -> Header:
+def as_data(buffer: Buffer) -> Data:
+    """The bytes of any buffer; bytes and mapped files are not copied. Raises InputError for anything else."""
+    if isinstance(buffer, bytes | mmap):
+        return buffer
+    try:
+        return bytes(memoryview(buffer))  # type: ignore[arg-type] # arrays have no annotation of it in Python 3.11
+    except (TypeError, ValueError, BufferError):
+        raise InputError(f"data must be the bytes of a file, got {type(buffer).__name__}") from None
+
+
+def read_header(data: Buffer, *, max_pixels: int = MAX_PIXELS) -> Header:
     """The header of a file, of which the first HEADER_SIZE + 1 bytes are enough.
 
     Raises FormatError (TruncatedError) for bytes that are no sound header or exceed max_pixels, UnsupportedError for a
-    newer format.
+    newer format, InputError for what is no buffer of bytes.
     """
+    data = as_data(data)
     if not MAGIC.startswith(data[: len(MAGIC)]):
         raise FormatError(f"not an .aec file: starts with {data[: len(MAGIC)].hex(' ')}, not {MAGIC.hex(' ')}")
     if len(data) > len(MAGIC) and data[len(MAGIC)] != FORMAT_VERSION:
@@ -193,7 +210,7 @@ def read_header(data: Data, *, max_pixels: int = MAX_PIXELS) -> Header:
         raise UnsupportedError(f"header flags {flags:#04x}, this aecodec knows {_FLAGS:#04x}")
     if flags & _ALPHA and flags & _CONSTANT_ALPHA:
         raise FormatError(f"header flags {flags:#04x} tell of two kinds of alpha")
-    if not 0 < width * height <= max_pixels:
+    if not 0 < width * height <= as_number("max_pixels", max_pixels):
         raise FormatError(f"picture of {width}x{height} is outside 1..{max_pixels} pixels")
     if not 100 <= level <= 10_000:
         raise FormatError(f"quality level {level} is outside 100..10000")
@@ -202,8 +219,9 @@ def read_header(data: Data, *, max_pixels: int = MAX_PIXELS) -> Header:
     return Header(width, height, level, model_id, bool(flags & _GRAY), tile, bool(flags & (_ALPHA | _CONSTANT_ALPHA)))
 
 
-def read_front(data: Data, *, max_pixels: int = MAX_PIXELS) -> tuple[Header, dict[SectionKind, bytes]]:
+def read_front(data: Buffer, *, max_pixels: int = MAX_PIXELS) -> tuple[Header, dict[SectionKind, bytes]]:
     """The header and the known sections before the tiles, as far as they are sound. Raises as read_header does."""
+    data = as_data(data)
     header = read_header(data, max_pixels=max_pixels)
     front: dict[SectionKind, bytes] = {}
     try:
@@ -217,12 +235,16 @@ def read_front(data: Data, *, max_pixels: int = MAX_PIXELS) -> tuple[Header, dic
     return header, front
 
 
-def unpack(data: Data, *, max_pixels: int = MAX_PIXELS, area: Box | None = None) -> Container:
+def unpack(
+    data: Buffer, *, max_pixels: int = MAX_PIXELS, header: Header | None = None, area: Box | None = None
+) -> Container:
     """Take a whole file apart and check everything but the streams. Raises as read_header does.
 
-    Tiles that share nothing with area, where it is given, are neither read nor checked.
+    header is what read_header made of the same data, if it did. Tiles that share nothing with area, where it is given,
+    are neither read nor checked.
     """
-    header = read_header(data, max_pixels=max_pixels)
+    data = as_data(data)
+    header = header or read_header(data, max_pixels=max_pixels)
     tile_count = -(-header.padded.right // (header.tile * STRIDE)) * -(-header.padded.bottom // (header.tile * STRIDE))
     if len(data) < HEADER_SIZE + tile_count * MIN_TILE_SIZE:
         raise TruncatedError(

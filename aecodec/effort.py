@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from aecodec.arguments import as_integer
 from aecodec.errors import InputError
 from aecodec.prior import SCALES, SKIPPED_SCALES
 from aecodec.tables import TableSet
@@ -55,6 +56,7 @@ EFFORTS = (
 
 def pick_effort(level: int) -> Effort:
     """Raises InputError outside 0..9."""
+    level = as_integer("effort", level)
     if not 0 <= level < len(EFFORTS):
         raise InputError(f"effort must be 0..{len(EFFORTS) - 1}, got {level}")
     return EFFORTS[level]

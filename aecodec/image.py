@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
+from aecodec.arguments import as_number
 from aecodec.container import MAX_PIXELS, MAX_SIDE, Box, SectionKind
 from aecodec.errors import InputError, PictureWarning
 
@@ -142,7 +143,7 @@ def crop_padded(pixels: Pixels, box: Box) -> Pixels:
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
     """Raises InputError for a picture that no file may hold."""
-    if not 0 < width * height <= max_pixels or max(width, height) > MAX_SIDE:
+    if not 0 < width * height <= as_number("max_pixels", max_pixels) or max(width, height) > MAX_SIDE:
         raise InputError(f"picture of {width}x{height} is outside 1..{max_pixels} pixels or {MAX_SIDE} per side")
 
 

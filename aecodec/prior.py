@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aecodec import _native
+from aecodec.arguments import as_number
 from aecodec.errors import InputError
 
 ANCHORS = 8
@@ -29,6 +30,7 @@ _SPAN = MAX_LEVEL - MIN_LEVEL
 
 def quality_level(quality: float) -> int:
     """Quality 1..100 as the integer in the header. Raises InputError outside that range."""
+    quality = as_number("quality", quality)
     if not 1 <= quality <= 100:
         raise InputError(f"quality must be 1..100, got {quality:g}")
     return round(100 * quality)
@@ -68,8 +70,8 @@ class Context:
     ) -> NDArray[np.intp]:
         """[N, places]: which of its tables each symbol of z [N, H, W] at some places has, from its neighbors alone."""
         around = np.concatenate((_seen(z, rows, columns - 1), _seen(z, rows - 1, columns)))
-        sums = (self._float_weight[nearest] @ torch.from_numpy(around)).int()  # exact
-        chosen: NDArray[np.intp] = (sums.numpy() >= self.thresholds[nearest].T[:, :, None]).sum(0)
+        sums = _exact_product(self._float_weight[nearest], around).astype(np.int32)
+        chosen: NDArray[np.intp] = (sums >= self.thresholds[nearest].T[:, :, None]).sum(0)
         return chosen
 
     @cached_property
@@ -146,15 +148,25 @@ class Prior:
         low = min(place // _SPAN, ANCHORS - 2)
         part = place - low * _SPAN
         bias = (self.bias[low].astype(np.int64) * (_SPAN - part) + self.bias[low + 1].astype(np.int64) * part) // _SPAN
-        # Exact in any order. By torch, since numpy's threads would get in the way of those that call this.
-        sums = self._float_weight @ torch.from_numpy(z_symbols.reshape(N, H * W).astype(np.float32))
+        sums = _exact_product(self._float_weight, z_symbols.reshape(N, H * W).astype(np.float32))
         index = np.empty((self.M, 4 * H, 4 * W), np.uint8)
-        _native.table_index(sums.numpy().reshape(-1, H, W), self.multiplier, bias, self.shift, index)
+        _native.table_index(sums.reshape(-1, H, W), self.multiplier, bias, self.shift, index)
         return index
 
     @cached_property
     def _float_weight(self) -> Tensor:
         return torch.from_numpy(self.weight.astype(np.float32))
+
+
+def _exact_product(weight: Tensor, z: NDArray[np.float32]) -> NDArray[np.float32]:
+    """weight @ z of integers that _exact allows, in any order of adding.
+
+    By torch, since numpy's threads would get in the way of those that call this; into a given tensor, since a caller's
+    autocast would round the result of any other product.
+    """
+    product = torch.empty(len(weight), z.shape[1], dtype=torch.float32, device="cpu")
+    sums: NDArray[np.float32] = torch.mm(weight, torch.from_numpy(z), out=product).numpy()
+    return sums
 
 
 def _exact(weight: NDArray[np.int8]) -> bool:

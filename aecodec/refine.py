@@ -101,7 +101,9 @@ def _relaxed_round(value: Tensor, softness: float, noise: float, generator: torc
     below = value.detach().floor()
     logit = 2 * (value - below - 0.5) / softness
     if noise:
-        uniform = torch.rand(value.shape[1:], generator=generator, device=value.device).clamp_(1e-6, 1 - 1e-6)
+        uniform = torch.rand(value.shape[1:], generator=generator, dtype=value.dtype, device=value.device).clamp_(
+            1e-6, 1 - 1e-6
+        )
         logit = logit + noise * uniform.logit()
     return below + logit.sigmoid()
 

@@ -20,9 +20,11 @@ from aecodec.container import (
     MAX_PIXELS,
     SECTION_OVERHEAD,
     Box,
+    Buffer,
     Data,
     Header,
     SectionKind,
+    as_data,
     check_density,
     checked_payload,
     constant_alpha,
@@ -63,8 +65,9 @@ class _Found(NamedTuple):
     reason: str = ""
 
 
-def salvage(data: Data, *, max_pixels: int = MAX_PIXELS) -> Remains:
+def salvage(data: Buffer, *, max_pixels: int = MAX_PIXELS) -> Remains:
     """Everything sound of a file whose header is. Raises as read_header, and UnsupportedError for what is newer."""
+    data = as_data(data)
     header = read_header(data, max_pixels=max_pixels)
     boxes = [box.grown(0, header.bounds) for box in header.tiles()]
     found = _named(_Search(data).run(header_size(data)), len(boxes))

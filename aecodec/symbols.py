@@ -21,11 +21,13 @@ class Symbols(NamedTuple):
     z: NDArray[np.int8]  # [N, h/64, w/64]
     y: NDArray[np.int16]  # [M, h/16, w/16]
     window: Box
+    y_index: NDArray[np.uint8] | None = None  # as y: what Prior.table_index gives; an encoder needs it again
 
     @classmethod
-    def empty(cls, prior: Prior, window: Box) -> Symbols:
+    def empty(cls, prior: Prior, window: Box, *, indexed: bool = False) -> Symbols:
         z = np.empty((prior.N, *window.reduced(STRIDE).shape), np.int8)
-        return cls(z, np.empty((prior.M, *window.reduced(Y_STRIDE).shape), np.int16), window)
+        shape = (prior.M, *window.reduced(Y_STRIDE).shape)
+        return cls(z, np.empty(shape, np.int16), window, np.empty(shape, np.uint8) if indexed else None)
 
     @classmethod
     def zeros(cls, prior: Prior, window: Box) -> Symbols:
@@ -55,7 +57,8 @@ class TileCoder:
     def encode(self, symbols: Symbols, box: Box, level: int) -> bytes:
         """The stream of a tile."""
         z_tile = symbols.z[:, *box.cells(STRIDE)]
-        y_index = self.prior.table_index(z_tile, level)
+        known = symbols.y_index
+        y_index = self.prior.table_index(z_tile, level) if known is None else known[:, *box.cells(Y_STRIDE)]
         coded = y_index >= SKIPPED_SCALES
         steps = list(self.prior.z_steps(z_tile, level))
         z_parts = [z_tile[:, rows, columns].ravel().astype(np.int16) for rows, columns, _ in steps]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -25,6 +25,9 @@ class TableSet:
     cumulative: NDArray[np.int32]  # [sum of lengths]
     lengths: NDArray[np.int32]  # [n]
     offsets: NDArray[np.int32]  # [n]
+
+    def __getstate__(self) -> dict[str, NDArray[np.int32]]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # native cannot be pickled
 
     @cached_property
     def native(self) -> _native.Tables:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aecodec import metrics
+from aecodec.arguments import as_number
 from aecodec.errors import InputError
 from aecodec.prior import MAX_LEVEL, MIN_LEVEL
 
@@ -78,7 +79,7 @@ def pick_target(
 ) -> Target | None:
     """The target among options of which at most one may be given; None for a quality or nothing. Raises InputError."""
     options = {"bpp": bpp, "max_bytes": max_bytes, "psnr": psnr, "ms_ssim": ms_ssim}
-    targets = [Target(name, value) for name, value in options.items() if value is not None]
+    targets = [Target(name, as_number(name, value)) for name, value in options.items() if value is not None]
     if len(targets) + (quality is not None) > 1:
         names = [*(["quality"] if quality is not None else []), *(target.name for target in targets)]
         raise InputError(f"give one of quality, bpp, max_bytes, psnr and ms_ssim, not {' and '.join(names)}")

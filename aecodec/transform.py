@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from torch import Tensor
 from aecodec.container import STRIDE, Y_STRIDE, Box, Header
 from aecodec.effort import ERROR_WORTH, Costs, Effort
 from aecodec.image import Pixels, crop_padded
+from aecodec.isolation import plain_torch
 from aecodec.layers import Cut
 from aecodec.model import HYPER_REACH, SYNTHESIS_HALO, Autoencoder, anchor_weights
 from aecodec.preview import render_reduced
@@ -86,7 +86,8 @@ class Transform:
         """The coded integers for a level that y serves."""
         here, there = (self._anchor_weights(level) for level in (header.level, latent.level))
         gain = self.network.g_a.y_gain
-        ratio = (gain.factor(here) / gain.factor(there)).flatten().float().cpu().numpy()
+        with plain_torch(self.workers.device):
+            ratio = (gain.factor(here) / gain.factor(there)).flatten().float().cpu().numpy()
         return self._code(lambda strip: latent.y[strip.cells(Y_STRIDE)] * ratio, header, effort)
 
     def _code(
@@ -101,7 +102,7 @@ class Transform:
         z is one strip behind y and y_symbols one behind z (with refinement between, two), because each looks at what
         it is made from a little above and below. So y stands in memory as floats for four strips (five), and no more.
         """
-        symbols = Symbols.empty(self.prior, header.padded)
+        symbols = Symbols.empty(self.prior, header.padded, indexed=True)
         y: Strips = {}
 
         def make(strip: Box) -> None:
@@ -134,7 +135,7 @@ class Transform:
             region = box.grown(self.network.config.analysis_reach, header.padded)
             cut, core = _shed(box, region, header.padded)
             x = self._tensor(crop_padded(pixels, region).transpose(2, 0, 1)).div_(255)
-            with _inference():
+            with plain_torch(self.workers.device):
                 y_box = self.network.analyze(x, gains, cut)[0][:, *core.cells(Y_STRIDE)]
             y[box.relative_to(strip).cells(Y_STRIDE)] = y_box.permute(1, 2, 0).cpu().numpy()
 
@@ -142,15 +143,18 @@ class Transform:
         return y
 
     def hyper_analyze_strip(self, y: Strips, strip: Box, header: Header, symbols: Symbols) -> None:
-        """Write z_symbols of a strip, from y of its neighbors as well."""
+        """Write z_symbols of a strip, from y of its neighbors as well, and the table index that follows from them."""
+        y_index = _indexed(symbols)
         gains = self._anchor_weights(header.level)
 
         def hyper_analyze(box: Box) -> None:
             region = box.grown(HYPER_REACH, header.padded)
             cut, core = _shed(box, region, header.padded)
-            with _inference():
+            with plain_torch(self.workers.device):
                 z = self.network.hyper_analyze(self._tensor(_gather(y, region)), gains, cut)[0][:, *core.cells(STRIDE)]
-            symbols.z[:, *box.cells(STRIDE)] = z.round().clamp_(-Z_LIMIT, Z_LIMIT).cpu().numpy()
+            z_symbols = z.round().clamp_(-Z_LIMIT, Z_LIMIT).to(torch.int8).cpu().numpy()
+            symbols.z[:, *box.cells(STRIDE)] = z_symbols
+            y_index[:, *box.cells(Y_STRIDE)] = self.prior.table_index(z_symbols, header.level)
 
         self.workers.map(hyper_analyze, self._areas(strip))
 
@@ -170,14 +174,14 @@ class Transform:
         def improve(box: Box) -> None:
             seen = box.grown(_BODY_HALO + _MEAN_HALO, header.padded)
             region = seen.grown(SYNTHESIS_HALO, header.padded)
-            index = self.prior.table_index(symbols.z[:, *seen.cells(STRIDE)], header.level)
+            index = _indexed(symbols)[:, *seen.cells(Y_STRIDE)]
             x = np.array(pixels[seen.grown(0, header.bounds).cells(1)].transpose(2, 0, 1))
 
             def stepped() -> None:
                 if progress:
                     progress(math.prod(box.shape) / math.prod(header.padded.shape) / effort.steps)
 
-            with _inference(mode=False):
+            with plain_torch(self.workers.device, gradients=True):
                 gains = self._anchor_weights(header.level)
                 z_hat = self._tensor(symbols.z[:, *region.cells(STRIDE)])
                 problem = self._problem(x[None], z_hat, seen.relative_to(region), gains, index[None], header)
@@ -196,11 +200,9 @@ class Transform:
         def quantize(box: Box) -> None:
             region = box.grown(SYNTHESIS_HALO, header.padded)
             seen = box.grown(_MEAN_HALO, header.padded)
-            cells = seen.aligned(STRIDE)
-            index = self.prior.table_index(symbols.z[:, *cells.cells(STRIDE)], header.level)
-            dead = self._tensor(dead_zone[index[:, *seen.relative_to(cells).cells(Y_STRIDE)]])
+            dead = self._tensor(dead_zone[_indexed(symbols)[:, *seen.cells(Y_STRIDE)]])
             code = _rounding(self._tensor(_gather(y, seen)), dead)
-            with _inference():
+            with plain_torch(self.workers.device):
                 z_hat = self._tensor(symbols.z[:, *region.cells(STRIDE)])
                 latents = self.network.predict(z_hat, gains, code, seen.relative_to(region).cells(Y_STRIDE))
             y_symbols = latents.symbols[0][:, *box.relative_to(seen).cells(Y_STRIDE)]
@@ -222,7 +224,7 @@ class Transform:
             body = core.grown(_BODY_HALO, header.padded)
             y_symbols = self._tensor(symbols.y[:, *seen.relative_to(symbols.window).cells(Y_STRIDE)])
             z_hat = self._tensor(symbols.z[:, *region.relative_to(symbols.window).cells(STRIDE)])
-            with _inference():
+            with plain_torch(self.workers.device):
                 y_hat = self.network.dequantize(y_symbols, z_hat, gains, seen.relative_to(region).cells(Y_STRIDE))
                 features = self.network.g_s.features(y_hat[:, :, *body.relative_to(seen).cells(Y_STRIDE)], gains)
                 latent, condition = (f[:, :, *core.relative_to(body).cells(Y_STRIDE)] for f in features)
@@ -242,20 +244,22 @@ class Transform:
         """The coded integers of pictures uint8 [B, 3, H, W] of one size, which the networks see whole and at once."""
         gains = self._anchor_weights(header.level).expand(len(x), -1)
         right, bottom = header.padded.right - header.width, header.padded.bottom - header.height
-        with _inference():
+        with plain_torch(self.workers.device):
             padded = F.pad(self._on_device(x).div_(255), (0, right, 0, bottom), mode="replicate")
             y = self.network.analyze(padded.contiguous(memory_format=torch.channels_last), gains)
             z = self.network.hyper_analyze(y, gains).round_().clamp_(-Z_LIMIT, Z_LIMIT).to(torch.int8).cpu().numpy()
         z_hat = self._on_device(torch.from_numpy(z))
         index = np.stack([self.prior.table_index(z_symbols, header.level) for z_symbols in z])
         if effort.stages:
-            with _inference(mode=False):  # clones, since gradients cannot go through what was made in it
+            with plain_torch(
+                self.workers.device, gradients=True
+            ):  # clones, since gradients cannot go through what was made in it
                 problem = self._problem(x.cpu().numpy(), z_hat.clone(), header.padded, gains.clone(), index, header)
                 y = refine(self.network, y.clone(), problem, effort.stages, lambda: None)
-        with _inference():
+        with plain_torch(self.workers.device):
             code = _rounding(y, self._on_device(torch.from_numpy(self.costs.dead_zone(effort)[index])))
             y_symbols = self.network.predict(z_hat, gains, code).symbols.short().cpu().numpy()
-        return [Symbols(*pair, header.padded) for pair in zip(z, y_symbols, strict=True)]
+        return [Symbols(a, b, header.padded, c) for a, b, c in zip(z, y_symbols, index, strict=True)]
 
     def synthesize_batch(self, symbols: Sequence[Symbols], headers: Sequence[Header]) -> Tensor:
         """Pixels uint8 [B, 3, H, W] of pictures of one size, at their own qualities; on the device."""
@@ -265,7 +269,7 @@ class Transform:
             for arrays in ([one.z for one in symbols], [one.y for one in symbols])
         )
         height, width = headers[0].bounds.shape
-        with _inference():
+        with plain_torch(self.workers.device):
             x_hat = self.network.synthesize(self.network.dequantize(y_symbols, z_hat, gains), gains)
             levels = _levels(x_hat[:, :, :height, :width])
         return levels.clone()  # what is made under inference_mode may not be changed or trained on
@@ -277,8 +281,8 @@ class Transform:
         self, x: NDArray[np.uint8], z_hat: Tensor, seen: Box, gains: Tensor, index: NDArray[np.uint8], header: Header
     ) -> Problem:
         """What refine gets, of pixels uint8 [B, 3, H, W]; seen is relative to z_hat."""
-        lmbda = float(self.network.config.lmbda(torch.tensor(anchor_position(header.level))))
-        weight = ERROR_WORTH * lmbda * 255**2 / 3
+        position = torch.tensor(anchor_position(header.level), dtype=torch.float32)
+        weight = ERROR_WORTH * float(self.network.config.lmbda(position)) * 255**2 / 3
         return Problem(
             self._on_device(torch.from_numpy(x)).div_(255),
             z_hat,
@@ -306,6 +310,12 @@ class Transform:
     def _anchor_weights(self, level: int) -> Tensor:
         like = next(self.network.parameters())
         return anchor_weights(torch.tensor([anchor_position(level)], dtype=like.dtype, device=like.device))
+
+
+def _indexed(symbols: Symbols) -> NDArray[np.uint8]:
+    """The table index of what an encoder makes."""
+    assert symbols.y_index is not None
+    return symbols.y_index
 
 
 def _rounding(y: Tensor, dead_zone: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
@@ -336,10 +346,3 @@ def _gather(y: Strips, region: Box) -> NDArray[np.float32]:
     parts = [y[strip][part.relative_to(strip).cells(Y_STRIDE)] for strip, part in shared if part is not None]
     rows: NDArray[np.float32] = np.concatenate(parts)
     return rows.transpose(2, 0, 1)
-
-
-@contextmanager
-def _inference(*, mode: bool = True) -> Iterator[None]:
-    """No gradients (or gradients, also for a caller without), and full float32 on GPUs that would round to TF32."""
-    with torch.inference_mode(mode), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        yield

@@ -101,12 +101,12 @@ def without_onednn() -> Iterator[None]:
 
 @contextmanager
 def without_inference_mode() -> Iterator[None]:
-    before = transform._inference
-    transform._inference = torch.no_grad
+    before = transform.plain_torch
+    transform.plain_torch = lambda _device, **_options: torch.no_grad()
     try:
         yield
     finally:
-        transform._inference = before
+        transform.plain_torch = before
 
 
 CODECS = {

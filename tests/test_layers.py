@@ -14,7 +14,8 @@ import aecodec.cli
 
 ROWS = [
     {"errors", "_native"},
-    {"container", "metrics", "tables"},
+    {"arguments"},
+    {"container", "isolation", "metrics", "tables"},
     {"alpha", "digest", "image"},
     {"entropy", "prior", "reference", "rescue"},
     {"effort", "layers", "symbols", "target", "weights", "workers"},
