@@ -6,6 +6,7 @@ Sullivan and Wiegand 1998), and y is refined by gradients through the decoder (r
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -54,8 +55,8 @@ EFFORTS = (
 
 
 def pick_effort(level: int) -> Effort:
-    """Raises InputError outside 0..9."""
-    if not 0 <= level < len(EFFORTS):
+    """Raises InputError for all but whole numbers 0..9."""
+    if not isinstance(level, Integral) or not 0 <= level < len(EFFORTS):
         raise InputError(f"effort must be 0..{len(EFFORTS) - 1}, got {level}")
     return EFFORTS[level]
 
