@@ -64,9 +64,9 @@ def encode(
     """The .aec file of a PIL image or uint8 array [H, W, 3], [H, W, 4] (RGBA) or [H, W].
 
     At most one of: quality 1..100 (default 60), higher is better; bpp or max_bytes, which the file does not exceed;
-    psnr or ms_ssim in dB, which it reaches. effort 0..9: smaller files for more time. strip drops ICC, EXIF, XMP and
-    dpi. Uses the default model, on the GPU where there is one; Codec.load() chooses both. Raises InputError for a
-    picture or option that cannot be used, or a target out of reach.
+    psnr or ms_ssim in dB (ms_ssim below 1: the index), which it reaches. effort 0..9: smaller files for more time.
+    strip drops ICC, EXIF, XMP and dpi. Uses the default model, on the GPU where there is one; Codec.load() chooses
+    both. Raises InputError for a picture or option that cannot be used, or a target out of reach.
     """
     from aecodec.codec import default_codec
 

@@ -130,9 +130,10 @@ class Codec:
 
         At most one of these says how good: quality 1..100, continuous, higher is better, default 60; bpp (bits per
         pixel of the whole file) or max_bytes, which are never exceeded, and met within 2 % where qualities allow;
-        psnr or ms_ssim, both in dB (see metrics.ms_ssim_db), which are met and exceeded by at most 0.1 dB. Both are
-        measured on what a viewer sees: gray as one channel, transparency on white. What even the best quality cannot
-        spend, or the worst not save, is no error. A search takes as long as a few plain encodes.
+        psnr or ms_ssim, both in dB (see metrics.ms_ssim_db; ms_ssim below 1 is the index itself), which are met and
+        exceeded by at most 0.1 dB. Both are measured on what a viewer sees: gray as one channel, transparency on white.
+        What even the best quality cannot spend, or the worst not save, is no error but a PictureWarning. A search takes
+        as long as a few plain encodes.
 
         effort 0..9 is how hard to look for a smaller file of the same picture: up to 3 it costs no time, from 4 on
         gradients go through the decoder, 5 times at 4 and 62 times at 9. progress gets what was done of that since
