@@ -33,7 +33,7 @@ from aecodec.digest import check_digest, digest_size, make_digest
 from aecodec.effort import DEFAULT_EFFORT, pick_effort
 from aecodec.errors import FormatError, InputError
 from aecodec.image import Metadata, Picture, check_size, from_picture, to_picture
-from aecodec.model import SYNTHESIS_HALO, Autoencoder, ModelConfig, complexity
+from aecodec.model import SYNTHESIS_HALO, Autoencoder, complexity
 from aecodec.prior import SCALES, quality_level
 from aecodec.rescue import Loss, Remains, fill_lost, partial_alpha, salvage
 from aecodec.symbols import Symbols, TileCoder
@@ -74,12 +74,10 @@ class Codec:
         """work_tile: height of what the networks see at once, without halo, in 64 pixels; it is twice as wide."""
         if len(model.tables.lengths) != model.prior.z_tables + SCALES:
             raise InputError(f"weights hold {len(model.tables.lengths)} tables, not {model.prior.z_tables + SCALES}")
-        parameters = {name: torch.tensor(array, dtype=torch.float32) for name, array in model.network.items()}
-        try:
-            network = Autoencoder(ModelConfig.from_dict(model.config))
-            network.load_state_dict(parameters)
-        except (RuntimeError, TypeError) as error:
-            raise InputError(f"weights do not fit their configuration: {str(error).splitlines()[0]}") from error
+        network = Autoencoder.from_arrays(model.config, model.network)
+        N, M = network.config.N, network.config.M
+        if model.prior.weight.shape != (16 * M, N):
+            raise InputError(f"prior of {model.prior.weight.shape} does not fit the configuration, {(16 * M, N)}")
         network.fold()
         network.to(device).eval().requires_grad_(requires_grad=False)
         self.weights = model

@@ -8,14 +8,17 @@ prior.table_index from integers alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from aecodec.errors import InputError
 from aecodec.layers import WHOLE, Cut, DepthConvBlock, Down, Gain, Pointwise, act, fold_act, inward_clamp
 from aecodec.prior import ANCHORS, SCALES
 
@@ -23,6 +26,7 @@ LMBDA_MIN, LMBDA_MAX = 0.00015, 0.2  # of the first and the last anchor
 MIDDLE_LMBDA = math.sqrt(LMBDA_MIN * LMBDA_MAX)
 SCALE_MIN, SCALE_MAX = 0.11, 256.0  # ends of the table of scales
 LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALES - 1)  # between neighbors of that table
+_MAX_WIDTH, _MAX_DEPTH = 1 << 16, 64  # of a configuration: what is above is none
 EVERYWHERE = (slice(None), slice(None))
 # How far one output can see, in pixels (derived in docs/architecture.md); that of y is ModelConfig.analysis_reach.
 HYPER_REACH = 16 + 32 + 64  # y around a position of z
@@ -50,8 +54,19 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> ModelConfig:
-        """The config that a weights file stores as JSON, where tuples are lists."""
+        """The config that a weights file stores as JSON, where tuples are lists. Raises InputError for what is none."""
+        if not isinstance(fields, dict) or not fields.keys() <= cls.__dataclass_fields__.keys():
+            raise InputError(f"configuration is {fields}, not some of {', '.join(cls.__dataclass_fields__)}")
         typed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+        for name, value in typed.items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            low, high = (0, _MAX_DEPTH) if name == "analysis_depths" else (1, _MAX_WIDTH)
+            if type(value) is not type(getattr(cls, name)) or not all(
+                type(n) is int and low <= n <= high for n in numbers
+            ):
+                raise InputError(f"configuration of {name} is {value}, not of whole numbers {low}..{high}")
+            if isinstance(value, tuple) and len(value) != 2:
+                raise InputError(f"configuration of {name} is {value}, not of two numbers")
         return cls(**typed)
 
 
@@ -224,6 +239,22 @@ class Autoencoder(nn.Module):
         self.mean0 = MeanPredictor(config.M, config.context, 2 * config.M)
         self.mean1 = MeanPredictor(2 * config.M, config.context, config.M)
         self.g_s = Synthesis(config)
+
+    @classmethod
+    def from_arrays(cls, config: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Autoencoder:
+        """The networks of a weights file. Raises InputError where arrays do not fit, before the memory is taken."""
+        bare = hasattr(torch, "set_default_device")  # from 2.0 on, networks can be built without memory
+        with torch.device("meta") if bare else nullcontext():
+            network = cls(ModelConfig.from_dict(config))
+        needed = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+        for name in sorted(needed.keys() | arrays.keys()):
+            shape = arrays[name].shape if name in arrays else None
+            if shape != needed.get(name):
+                raise InputError(f"weights do not fit their configuration: {name} is {shape}, not {needed.get(name)}")
+        network.to_empty(device="cpu").float().load_state_dict(
+            {name: torch.tensor(array) for name, array in arrays.items()}
+        )
+        return network
 
     def fold(self) -> None:
         """Move the constants of act into the weights around it: the same function, cheaper, no longer for training."""
