@@ -67,10 +67,10 @@ def encode(
     """The .aec file of a PIL image or uint8 array [H, W, 3], [H, W, 4] (RGBA) or [H, W].
 
     At most one of: quality 1..100 (default 60), higher is better; bpp or max_bytes, which the file does not exceed;
-    psnr or ms_ssim in dB, which it reaches. effort 0..9: smaller files for more time. strip drops ICC, EXIF, XMP and
-    dpi. Pictures of more than max_pixels (2^28) are refused. device is "cpu", "cuda", or "auto" (CUDA where there is
-    one). Uses the default model; Codec.load() chooses another. Raises InputError for a picture or option that cannot be
-    used, or a target out of reach.
+    psnr or ms_ssim in dB (ms_ssim below 1: the index), which it reaches. effort 0..9: smaller files for more time.
+    strip drops ICC, EXIF, XMP and dpi. Pictures of more than max_pixels (2^28) are refused. device is "cpu", "cuda", or
+    "auto" (CUDA where there is one). Uses the default model; Codec.load() chooses another. Raises InputError for a
+    picture or option that cannot be used, or a target out of reach.
     """
     from aecodec.codec import default_codec
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Callable
 
 from aecodec.container import Header, SectionKind
 from aecodec.effort import Effort
+from aecodec.errors import PictureWarning
 from aecodec.image import Picture, shown_pixels
 from aecodec.prior import MAX_LEVEL, MIN_LEVEL
 from aecodec.symbols import Symbols
@@ -45,12 +47,17 @@ class Aim:
         self.best: tuple[Symbols, Header] | None = None
 
     def run(self) -> tuple[Symbols, Header]:
-        """What meets the target. Raises InputError where no quality does."""
+        """What meets the target; a PictureWarning tells where that is the lowest quality, or less than it allows.
+
+        Raises InputError where no quality does.
+        """
         pixels = sample(self.picture.pixels)
         part = None if pixels is None else self.picture._replace(pixels=pixels, alpha=None)
         self.search.run(self._measure, None if part is None else lambda level: self._rehearse(part, level))
         if self.best is None:
             raise self.target.impossible(self.search.value, self.header.pixels)
+        if extreme := self.target.extreme(self.search.level, self.search.value, self.search):
+            warnings.warn(extreme, PictureWarning, stacklevel=3)
         return self.best
 
     def _measure(self, level: int) -> float:

@@ -27,32 +27,34 @@ def encode_alpha(alpha: Alpha, header: Header) -> bytes:
 
 
 def decode_alpha(payload: bytes, header: Header, area: Box, factor: int = 1) -> Alpha:
-    """Alpha of an area of the picture, each value the mean of factor x factor; only tiles that it needs are decoded.
+    """Alpha of an area of the picture, each value the mean of factor x factor; only tiles that it needs are decoded,
+    one after the other: beside the result, memory is that of a tile.
 
     Raises FormatError for bytes that encode_alpha cannot have written.
     """
-    cells = area.aligned(factor)
-    inside = cells.grown(0, header.bounds)
-    alpha = np.pad(
-        _decode(payload, header, inside), ((0, cells.bottom - inside.bottom), (0, cells.right - inside.right)), "edge"
-    )
-    H, W = area.reduced(factor).shape
-    sums = alpha.reshape(H, factor, W, factor).sum((1, 3), dtype=np.uint32)
-    means: Alpha = ((sums + factor**2 // 2) // factor**2).astype(np.uint8)
-    return means
-
-
-def _decode(payload: bytes, header: Header, region: Box) -> Alpha:
-    alpha = np.empty(region.shape, np.uint8)
+    cells, frame = area.aligned(factor), area.reduced(factor)
+    alpha = np.empty(frame.shape, np.uint8)
     if len(payload) == 1:
         alpha[:] = payload[0]
         return alpha
     for tile, data in zip(_tiles(header), _split(payload, len(_tiles(header))), strict=True):
-        shared = tile.intersection(region)
+        shared = tile.intersection(cells)
         if shared is not None:
-            part = _decode_tile(data, *tile.shape)
-            alpha[shared.relative_to(region).cells(1)] = part[shared.relative_to(tile).cells(1)]
+            part = _decode_tile(data, *tile.shape)[shared.relative_to(tile).cells(1)]
+            alpha[shared.reduced(factor).relative_to(frame).cells(1)] = _means(part, factor)
     return alpha
+
+
+def _means(alpha: Alpha, factor: int) -> Alpha:
+    """The mean of each factor x factor; the last row and column are repeated to fill them."""
+    if factor == 1:
+        return alpha
+    height, width = alpha.shape
+    padded = np.pad(alpha, ((0, -height % factor), (0, -width % factor)), "edge")
+    H, W = len(padded) // factor, padded.shape[1] // factor
+    sums = padded.reshape(H, factor, W, factor).sum((1, 3), dtype=np.uint32)
+    means: Alpha = ((sums + factor**2 // 2) // factor**2).astype(np.uint8)
+    return means
 
 
 def _tiles(header: Header) -> list[Box]:
@@ -93,7 +95,7 @@ def _decode_tile(data: bytes, height: int, width: int) -> Alpha:
         raise FormatError(f"alpha is {(claim & 0x3FFF) + 1}x{(claim >> 14 & 0x3FFF) + 1}, its tile {width}x{height}")
     try:
         with Image.open(BytesIO(data), formats=["WEBP"]) as image:
-            alpha = np.asarray(image.convert("RGB").getchannel("G"))
+            alpha = np.asarray(image.getchannel("G"))
     except Exception as error:  # whatever a broken file makes Pillow raise
         raise FormatError(f"alpha is no sound WebP file: {error}") from error
     if alpha.shape != (height, width):

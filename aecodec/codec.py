@@ -35,7 +35,7 @@ from aecodec.effort import DEFAULT_EFFORT, pick_effort
 from aecodec.errors import FormatError, InputError
 from aecodec.image import Metadata, Picture, check_size, from_picture, to_picture
 from aecodec.isolation import plain_torch
-from aecodec.model import SYNTHESIS_HALO, Autoencoder, ModelConfig, complexity
+from aecodec.model import SYNTHESIS_HALO, Autoencoder, complexity
 from aecodec.prior import SCALES, quality_level
 from aecodec.rescue import Loss, Remains, fill_lost, partial_alpha, salvage
 from aecodec.symbols import Symbols, TileCoder
@@ -77,14 +77,12 @@ class Codec:
         if len(model.tables.lengths) != model.prior.z_tables + SCALES:
             raise InputError(f"weights hold {len(model.tables.lengths)} tables, not {model.prior.z_tables + SCALES}")
         with plain_torch(device, gradients=True):
-            parameters = {name: torch.tensor(array, dtype=torch.float32) for name, array in model.network.items()}
-            try:
-                network = Autoencoder(ModelConfig.from_dict(model.config)).float()
-                network.load_state_dict(parameters)
-            except (RuntimeError, TypeError) as error:
-                raise InputError(f"weights do not fit their configuration: {str(error).splitlines()[0]}") from error
+            network = Autoencoder.from_arrays(model.config, model.network)
             network.fold()
             network.to(device).eval().requires_grad_(requires_grad=False)
+        N, M = network.config.N, network.config.M
+        if model.prior.weight.shape != (16 * M, N):
+            raise InputError(f"prior of {model.prior.weight.shape} does not fit the configuration, {(16 * M, N)}")
         self.weights = model
         self.device = device
         self.workers = Workers(threads, device)
@@ -136,9 +134,10 @@ class Codec:
 
         At most one of these says how good: quality 1..100, continuous, higher is better, default 60; bpp (bits per
         pixel of the whole file) or max_bytes, which are never exceeded, and met within 2 % where qualities allow;
-        psnr or ms_ssim, both in dB (see metrics.ms_ssim_db), which are met and exceeded by at most 0.1 dB. Both are
-        measured on what a viewer sees: gray as one channel, transparency on white. What even the best quality cannot
-        spend, or the worst not save, is no error. A search takes as long as a few plain encodes.
+        psnr or ms_ssim, both in dB (see metrics.ms_ssim_db; ms_ssim below 1 is the index itself), which are met and
+        exceeded by at most 0.1 dB. Both are measured on what a viewer sees: gray as one channel, transparency on white.
+        What even the best quality cannot spend, or the worst not save, is no error but a PictureWarning. A search takes
+        as long as a few plain encodes.
 
         effort 0..9 is how hard to look for a smaller file of the same picture: up to 3 it costs no time, from 4 on
         gradients go through the decoder, 5 times at 4 and 62 times at 9. progress gets what was done of that since

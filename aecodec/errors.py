@@ -7,7 +7,7 @@ CodecError                  everything below; catch this one
 ├── DigestError             a file that decodes here to another picture than where it was encoded
 └── InputError              the caller's picture or option cannot be used
 
-PictureWarning, a UserWarning, says what of a picture is not kept.
+PictureWarning, a UserWarning, says what of a picture is not kept, and which target led to an end of the qualities.
 """
 
 from __future__ import annotations
@@ -38,4 +38,4 @@ class InputError(CodecError, ValueError):
 
 
 class PictureWarning(UserWarning):
-    """Something of a picture is not kept, such as 16 bits or the other frames."""
+    """What is not kept of a picture, such as 16 bits or the other frames, or a target that leads to an end."""

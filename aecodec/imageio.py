@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ from imageio.config.plugins import PluginConfig
 from imageio.core.request import InitializationError, Request
 from imageio.core.v3_plugin_api import ImageProperties, PluginV3
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 import aecodec
 from aecodec.container import MAGIC, read_front
+from aecodec.errors import InputError
 from aecodec.image import Metadata
 
 NAME = "aecodec"
@@ -36,20 +39,51 @@ class AecodecPlugin(PluginV3):
             raise InitializationError("not an .aec file")
         if request.mode.io_mode == "w" and request.extension != EXTENSION:
             raise InitializationError("not the name of an .aec file")
+        self._written = 0  # pictures
 
-    def read(self, *, index: Any = 0) -> NDArray[np.uint8]:
-        """The picture; index is 0, or ... for a batch of this one."""
-        image = np.asarray(aecodec.decode(self._data()))
-        return image[None] if _is_all(index) else image
+    def read(self, *, index: Any = 0, mode: str | None = None, rotate: bool = False) -> NDArray[Any]:
+        """The picture; index is 0, or ... for a batch of this one.
 
-    def iter(self) -> Iterator[NDArray[np.uint8]]:
-        yield self.read()
+        mode is one of Pillow's to convert it to; rotate turns it as its EXIF orientation says.
+        """
+        batch = _is_all(index)
+        image: Image.Image = aecodec.decode(self._data())
+        if rotate:
+            with suppress(Exception):  # whatever Pillow raises for EXIF that is none: it has no orientation
+                image = ImageOps.exif_transpose(image)
+        pixels = np.array(image if mode is None else image.convert(mode))
+        return pixels[None] if batch else pixels
 
-    def write(self, ndimage: Any, *, quality: float = 60.0) -> bytes | None:
-        """Encode one picture, [H, W, C] or a batch of one; its bytes if the target is imageio's "<bytes>"."""
-        array = np.asarray(ndimage)
-        data = aecodec.encode(array[0] if array.ndim == 4 else array, quality=quality)
+    def iter(self, *, mode: str | None = None, rotate: bool = False) -> Iterator[NDArray[Any]]:
+        yield self.read(mode=mode, rotate=rotate)
+
+    def write(
+        self,
+        ndimage: Any,
+        *,
+        mode: str | None = None,
+        is_batch: bool | None = None,
+        quality: float = 60.0,
+        effort: int = 3,
+    ) -> bytes | None:
+        """Encode one picture, or a batch of one; its bytes if the target is imageio's "<bytes>".
+
+        mode (L, LA, RGB or RGBA) converts it first. A list is a batch, and so is an array that is_batch says to be one;
+        without that, a last axis of 1 to 4 is taken for channels. Raises InputError for a second picture, written at
+        once or later, and as aecodec.encode.
+        """
+        if mode not in (None, "L", "LA", "RGB", "RGBA"):
+            raise InputError(f"mode must be L, LA, RGB or RGBA, got {mode}")
+        pictures = _pictures(ndimage, is_batch)
+        if len(pictures) + self._written != 1:
+            raise InputError(f"an .aec file holds one picture, got {len(pictures) + self._written}")
+        picture = np.asarray(pictures[0])
+        if mode is not None and picture.dtype == np.uint8:
+            data = aecodec.encode(Image.fromarray(picture).convert(mode), quality=quality, effort=effort)
+        else:
+            data = aecodec.encode(picture, quality=quality, effort=effort)
         self.request.get_file().write(data)
+        self._written = 1
         return data if self.request.raw_uri == "<bytes>" else None
 
     def properties(self, index: Any = 0) -> ImageProperties:
@@ -76,6 +110,16 @@ def _is_all(index: Any) -> bool:
     if index not in (0, None, ...):
         raise IndexError(f"an .aec file holds one picture, got index {index}")
     return index is ...
+
+
+def _pictures(ndimage: Any, is_batch: bool | None) -> Any:
+    """What is given to write, as a sequence of pictures."""
+    if isinstance(ndimage, list | tuple):
+        return ndimage
+    array = np.asarray(ndimage)
+    if is_batch is None:
+        is_batch = array.ndim > 2 and (array.ndim > 3 or array.shape[-1] not in (1, 2, 3, 4))
+    return array if is_batch else [array]
 
 
 known_plugins[NAME] = PluginConfig(

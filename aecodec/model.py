@@ -8,19 +8,24 @@ prior.table_index from integers alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from aecodec.errors import InputError
 from aecodec.layers import WHOLE, Cut, DepthConvBlock, Down, Gain, Pointwise, act, fold_act, in_float32, inward_clamp
 from aecodec.prior import ANCHORS, SCALES
 
 SCALE_MIN, SCALE_MAX = 0.11, 256.0  # ends of the table of scales
 LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALES - 1)  # between neighbors of that table
+# Smallest and largest numbers of a configuration, where they are not widths:
+_LIMITS: dict[str, tuple[float, float]] = {"analysis_depths": (0, 64), "lmbdas": (1e-9, 1e3)}
 EVERYWHERE = (slice(None), slice(None))
 # How far one output can see, in pixels (derived in docs/architecture.md); that of y is ModelConfig.analysis_reach.
 HYPER_REACH = 16 + 32 + 64  # y around a position of z
@@ -62,8 +67,21 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> ModelConfig:
-        """The config that a weights file stores as JSON, where tuples are lists."""
+        """The config that a weights file stores as JSON, where tuples are lists. Raises InputError for what is none."""
+        if not isinstance(fields, dict) or not fields.keys() <= cls.__dataclass_fields__.keys():
+            raise InputError(f"configuration is {fields}, not some of {', '.join(cls.__dataclass_fields__)}")
         typed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+        for name, value in typed.items():
+            default = getattr(cls, name)
+            numbers, expected = (v if isinstance(v, tuple) else (v,) for v in (value, default))
+            low, high = _LIMITS.get(name, (1, 1 << 16))
+            if type(value) is not type(default) or any(
+                type(number) is not type(expected[0]) or not low <= number <= high for number in numbers
+            ):
+                kind = "whole numbers" if isinstance(expected[0], int) else "numbers"
+                raise InputError(f"configuration of {name} is {value}, not of {kind} {low}..{high}")
+            if len(numbers) != len(expected):
+                raise InputError(f"configuration of {name} is {value}, not of two numbers")
         return cls(**typed)
 
 
@@ -224,6 +242,22 @@ class Autoencoder(nn.Module):
         self.mean0 = MeanPredictor(config.M, config.context, 2 * config.M)
         self.mean1 = MeanPredictor(2 * config.M, config.context, config.M)
         self.g_s = Synthesis(config)
+
+    @classmethod
+    def from_arrays(cls, config: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Autoencoder:
+        """The networks of a weights file. Raises InputError where arrays do not fit, before the memory is taken."""
+        bare = hasattr(torch, "set_default_device")  # from 2.0 on, networks can be built without memory
+        with torch.device("meta") if bare else nullcontext():
+            network = cls(ModelConfig.from_dict(config))
+        needed = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+        for name in sorted(needed.keys() | arrays.keys()):
+            shape = arrays[name].shape if name in arrays else None
+            if shape != needed.get(name):
+                raise InputError(f"weights do not fit their configuration: {name} is {shape}, not {needed.get(name)}")
+        network.to_empty(device="cpu").float().load_state_dict(
+            {name: torch.tensor(array) for name, array in arrays.items()}
+        )
+        return network
 
     def fold(self) -> None:
         """Move the constants of act into the weights around it: the same function, cheaper, no longer for training."""

@@ -39,6 +39,7 @@ _KINDS = re.compile(b"[" + re.escape(bytes(SectionKind)) + b"]")
 _GRAY = 128
 _MIN_STREAM = 8  # bytes; always a multiple of 4
 _EFFORT = 64  # bytes that are looked at for each byte of the file: hostile files cannot make the search long
+_LOOK = 256  # bytes that a look at a section costs besides: what a checksum does in the time that the rest takes
 
 
 class Loss(NamedTuple):
@@ -171,7 +172,7 @@ class _Search:
 
     def defect(self, place: int, length: int) -> str | None:
         """What is wrong with a section that lies within the data."""
-        self.effort -= SECTION_OVERHEAD + length
+        self.effort -= _LOOK + length
         try:
             checked_payload(self.data, place + SECTION_OVERHEAD, length)
         except FormatError as error:
@@ -182,10 +183,10 @@ class _Search:
 def _named(found: list[_Found], count: int) -> list[_Found]:
     """The kind of a damaged section may be damaged too; where it stands tells which are tiles, of count in all."""
     first = next((i for i, one in enumerate(found) if one.kind == SectionKind.TILE and one.payload is not None), 0)
-    damaged = [i for i, one in enumerate(found) if one.kind is not None and one.payload is None]
-    kinds = [SectionKind.TILE if i in set(damaged) and i > first else one.kind for i, one in enumerate(found)]
+    damaged = [one.kind is not None and one.payload is None for one in found]
+    kinds = [SectionKind.TILE if bad and i > first else found[i].kind for i, bad in enumerate(damaged)]
     if None not in kinds:
-        before = [i for i in damaged if i < first]
+        before = [i for i in range(first) if damaged[i]]
         missing = count - kinds[first:].count(SectionKind.TILE)
         for rank, i in enumerate(reversed(before)):
             kinds[i] = SectionKind.TILE if rank < missing else SectionKind.ICC

@@ -22,7 +22,7 @@ _GROWTH = {
     "ms_ssim": (0.0, 1.46, 3.02, 4.61, 6.24, 7.88, 9.53, 11.17, 12.78, 14.32),
 }
 _GRID = 4  # blocks of a sample in each direction
-_PATIENCE = 6  # measurements before the search only halves
+_PATIENCE = 6  # measurements before the search looks at the ends and then only halves
 _SIZE_SLACK = 0.02  # how far below a size target a file may be, as a share
 _QUALITY_SLACK = 0.1  # dB above a quality target
 # Joints between the blocks of a sample have costs (means over the validation pictures), which fall with their side:
@@ -71,22 +71,45 @@ class Target:
             size = round(math.exp(reached))
             at_least = f"{size} bytes, {8 * size / pixels:.4f} bits per pixel"
             return InputError(f"no file of this picture is that small: quality 1 needs {at_least}")
-        return InputError(f"{self.name} of {self.value:g} dB is out of reach: quality 100 gives {reached:.2f} dB")
+        return InputError(f"{self} is out of reach: quality 100 gives {self._shown(reached)}")
+
+    def extreme(self, level: int, reached: float, search: Search) -> str | None:
+        """What a user should know of a target that leads to an end of the qualities; None in between."""
+        if level == MIN_LEVEL:
+            return f"{self} is met by quality 1, the lowest, with {self._shown(reached)}"
+        if level == MAX_LEVEL and reached < search.low:
+            return f"{self} is not used up by quality 100, the highest, with {self._shown(reached)}"
+        return None
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.value:g}" if self.is_size else f"{self.name} of {self._shown(self.value)}"
+
+    def _shown(self, value: float) -> str:
+        """A value as search measures it."""
+        if self.is_size:
+            return f"{round(math.exp(value))} bytes"
+        return f"{value:.2f} dB" + (f" ({1 - 10 ** (-value / 10):.4f})" if self.name == "ms_ssim" else "")
 
 
 def pick_target(
     quality: float | None, bpp: float | None, max_bytes: int | None, psnr: float | None, ms_ssim: float | None
 ) -> Target | None:
-    """The target among options of which at most one may be given; None for a quality or nothing. Raises InputError."""
+    """The target among options of which at most one may be given; None for a quality or nothing. Raises InputError.
+
+    ms_ssim below 1 is the index itself.
+    """
     options = {"bpp": bpp, "max_bytes": max_bytes, "psnr": psnr, "ms_ssim": ms_ssim}
-    targets = [Target(name, as_number(name, value)) for name, value in options.items() if value is not None]
+    targets = {name: as_number(name, value) for name, value in options.items() if value is not None}
     if len(targets) + (quality is not None) > 1:
-        names = [*(["quality"] if quality is not None else []), *(target.name for target in targets)]
+        names = [*(["quality"] if quality is not None else []), *targets]
         raise InputError(f"give one of quality, bpp, max_bytes, psnr and ms_ssim, not {' and '.join(names)}")
-    for target in targets:
-        if not 0 < target.value < math.inf:
-            raise InputError(f"{target.name} must be above 0, got {target.value:g}")
-    return targets[0] if targets else None
+    for name, value in targets.items():
+        if not 0 < value < math.inf:
+            raise InputError(f"{name} must be above 0, got {value:g}")
+        if name == "ms_ssim" and value == 1:
+            raise InputError("ms_ssim must be an index below 1 or dB above 1, got 1")
+        return Target(name, metrics.ms_ssim_db(value) if name == "ms_ssim" and value < 1 else value)
+    return None
 
 
 def sample(pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
@@ -141,22 +164,22 @@ class Search:
                 break
             self.level = self._next(points, below.level, above.level)
         side = below if self.keep_below else above
-        self.found = math.isfinite(side.value)
+        self.found = MIN_LEVEL <= side.level <= MAX_LEVEL
         self.level, self.value = side if self.found else points[-1]
         return self
 
     def _rehearse(self, measure: Callable[[int], float]) -> None:
         """Bring level and slope to where the aim is expected."""
         points: list[Point] = []
-        for _ in range(2):
+        while len(points) < 2 and self.level not in [point.level for point in points]:
             points.append(Point(self.level, measure(self.level)))
             self._learn(points)
             self.level = self._next(points, MIN_LEVEL - 1, MAX_LEVEL + 1)
 
     def _next(self, points: list[Point], below: int, above: int) -> int:
         """The level between below and above where the aim is expected."""
-        if len(points) >= _PATIENCE and below >= MIN_LEVEL and above <= MAX_LEVEL:
-            return (below + above) // 2
+        if len(points) >= _PATIENCE:  # an end first, if the aim may lie beyond it
+            return MIN_LEVEL if below < MIN_LEVEL else MAX_LEVEL if above > MAX_LEVEL else (below + above) // 2
         nearest = min(points, key=self._distance)
         expected = self._expected(nearest.level) + ((self.low + self.high) / 2 - nearest.value) / self.slope
         guess = float(np.interp(expected, self.growth, self._levels))
@@ -167,7 +190,7 @@ class Search:
         if len(points) > 1:
             a, b = sorted(points, key=self._distance)[:2]
             slope = (a.value - b.value) / (self._expected(a.level) - self._expected(b.level))
-            self.slope = slope if slope > 0 else self.slope
+            self.slope = slope if 0 < slope < math.inf else self.slope
 
     @property
     def _levels(self) -> NDArray[np.float64]:

@@ -89,7 +89,7 @@ def load(model: str | Path | None = None) -> Weights:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, TypeError) as error:  # a type that numpy does not have
         raise InputError(f"{path} is no weights file: {error}") from error
     if metadata.get("format") != _FORMAT:
         raise InputError(f"{path} is no aecodec weights file: its format is {metadata.get('format')}, not {_FORMAT}")
@@ -109,7 +109,8 @@ def load(model: str | Path | None = None) -> Weights:
             tables=TableSet(tensors["tables.cumulative"], tensors["tables.lengths"], tensors["tables.offsets"]),
             training=json.loads(metadata["training"]),
         )
-    except (IndexError, KeyError, ValueError) as error:
+        _ = weights.tables.native  # checks them
+    except (IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise InputError(f"{path} is no aecodec weights file: {error}") from error
     if weights.sha256 != metadata.get("sha256"):
         raise InputError(f"{path} is damaged: SHA-256 {weights.sha256}, expected {metadata.get('sha256')}")

@@ -132,7 +132,7 @@ def run() -> NoReturn:
 @click.option("--max-bytes", type=int, help="... at most this size of the file.")
 @click.option("--psnr", type=float, help="... the smallest file of at least this PSNR, in dB.")
 @click.option(
-    "--ssim", type=float, help="... the smallest file of at least this MS-SSIM, in dB: -10 log10(1 - MS-SSIM)."
+    "--ssim", type=float, help="... the smallest file of at least this MS-SSIM: below 1 the index, above 1 its dB."
 )
 @click.option("-e", "--effort", type=click.IntRange(0, 9), help="Smaller files for more time.  [default: 3]")
 @click.option("--model", type=click.Choice(MODELS), help="Size of the model: s takes half the time.  [default: m]")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -42,6 +43,22 @@ def test_alpha_is_exact(width: int, height: int, tile: int, blur: int, random: o
     payload = encode_alpha(alpha, header)
     assert np.array_equal(decode_alpha(payload, header, header.bounds), alpha)
     assert np.array_equal(decode_alpha(payload, header, region), alpha[region.cells(1)])
+    factor = int(rng.choice((2, 4, 8)))
+    padded = np.pad(alpha, ((0, -height % 8), (0, -width % 8)), "edge")
+    means = np.floor(padded.reshape(len(padded) // factor, factor, -1, factor).mean((1, 3)) + 0.5)
+    assert np.array_equal(decode_alpha(payload, header, region, factor), means[region.cells(factor)])
+
+
+def test_decoding_takes_the_memory_of_the_result_and_a_tile() -> None:
+    header = Header(1200, 1000, 6000, 0, tile=2, alpha=True)
+    payload = encode_alpha(np.add.outer(np.arange(1000) // 9, np.arange(1200) // 9).astype(np.uint8), header)
+    for data in (payload, b"\x80"):
+        for factor in (1, 2):
+            tracemalloc.start()
+            decode_alpha(data, header, header.bounds, factor)
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            assert peak < 1.5 * header.pixels / factor**2 + 10 * 128**2
 
 
 def test_constant_alpha_is_one_byte() -> None:

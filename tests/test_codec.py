@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,12 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.numpy import save_file
 from support import DATA, psnr, z_tables
 
 import aecodec
 from aecodec import Codec, FormatError, InputError, UnsupportedError, metrics
 from aecodec.container import HEADER_SIZE, Header, pack, unpack
 from aecodec.entropy import encode_symbols
+from aecodec.prior import Prior
 from aecodec.tables import TableSet
 from aecodec.transform import Transform
 
@@ -214,10 +218,11 @@ def test_weights_that_do_not_fit_are_refused(tiny: Codec, tmp_path: Path) -> Non
     model = tiny.weights
     network = dict(model.network)
     network.pop("g_s.leave.weight")
-    short = TableSet(model.tables.cumulative[:-2], model.tables.lengths[:-1], model.tables.offsets[:-1])
+    short = TableSet(
+        model.tables.cumulative[: -model.tables.lengths[-1]], model.tables.lengths[:-1], model.tables.offsets[:-1]
+    )
     for broken, message in (
         (dataclasses.replace(model, network=network), "do not fit their configuration"),
-        (dataclasses.replace(model, config={"depth": 3}), "do not fit their configuration"),
         (dataclasses.replace(model, tables=short), "tables, not"),
     ):
         broken.save(tmp_path / "broken.safetensors")
@@ -228,6 +233,58 @@ def test_weights_that_do_not_fit_are_refused(tiny: Codec, tmp_path: Path) -> Non
     (tmp_path / "flipped.safetensors").write_bytes(data)
     with pytest.raises(InputError, match="is damaged: SHA-256"):
         Codec.load(tmp_path / "flipped.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ([], "configuration is \\[\\], not some of N, M, analysis_widths"),
+        ({"depth": 3}, "configuration is .*'depth': 3.*, not some of N, M"),
+        ({"body": 6000}, r"g_s.blocks.0.enter.bias is \(32,\), not \(6000,\)"),
+        ({"analysis_depths": [1, 2]}, r"g_a.coarse.1.enter.bias is None, not \(32,\)"),
+        ({"analysis_depths": [0, 1]}, r"g_a.fine.0.enter.bias is \(16,\), not None"),
+        ({"analysis_depths": [1, 10**9]}, "analysis_depths is .1, 1000000000., not of whole numbers 0..64"),
+        ({"analysis_widths": [16]}, "analysis_widths is .16,., not of two numbers"),
+        ({"analysis_widths": 16}, "analysis_widths is 16, not of"),
+        ({"M": 0}, "M is 0, not of whole numbers 1..65536"),
+        ({"N": 16.0}, "N is 16.0, not of whole"),
+        ({"render": "8"}, "render is 8, not of whole"),
+        ({"context": None}, "context is None, not of whole"),
+    ],
+)
+def test_configuration_is_checked_before_networks_are_built(
+    tiny: Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: Any, message: str
+) -> None:
+    def fill(tensor: torch.Tensor, *_: float, **__: object) -> torch.Tensor:
+        assert tensor.is_meta, "memory was taken"
+        return tensor
+
+    changed = tiny.weights.config | config if isinstance(config, dict) else config
+    dataclasses.replace(tiny.weights, config=changed).save(tmp_path / "broken.safetensors")
+    monkeypatch.setattr(torch.Tensor, "uniform_", fill)
+    with pytest.raises(InputError, match=message):
+        Codec.load(tmp_path / "broken.safetensors", device="cpu")
+
+
+def test_tensors_of_wrong_shapes_are_refused(tiny: Codec, tmp_path: Path) -> None:
+    good = dataclasses.replace(tiny.weights)
+    prior, tables = good.prior, good.tables
+    narrow = Prior(prior.weight[16:], prior.multiplier[16:], prior.bias[:, 16:], prior.shift)
+    with pytest.raises(InputError, match=r"prior of \(496, 16\) does not fit the configuration, \(512, 16\)"):
+        Codec(dataclasses.replace(good, prior=narrow), torch.device("cpu"))
+    for name, array in (
+        ("prior.multiplier", np.array(1, np.int32)),
+        ("prior.weight", prior.weight[0]),
+        ("tables.lengths", tables.lengths * 3),
+        ("tables.lengths", np.array(1, np.int32)),
+        ("tables.cumulative", tables.cumulative[:5]),
+        ("tables.offsets", tables.offsets[None]),
+    ):
+        changed = {**good.tensors(), name: np.ascontiguousarray(array)}
+        metadata = {"format": "aecodec weights 1", "config": json.dumps(good.config), "sha256": "", "training": "{}"}
+        save_file(changed, tmp_path / "broken.safetensors", metadata)
+        with pytest.raises(InputError, match="is no aecodec weights file"):
+            Codec.load(tmp_path / "broken.safetensors", device="cpu")
 
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:7"])

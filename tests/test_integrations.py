@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+import imageio.v2 as iio2
 import imageio.v3 as iio
 import numcodecs
 import numpy as np
 import pytest
 import zarr
-from PIL import Image
+from PIL import ExifTags, Image
 
 import aecodec.imageio
 import aecodec.numcodecs
@@ -41,6 +44,71 @@ def test_imageio_tells_metadata_without_decoding(tmp_path: Path, coffee: Image.I
     assert iio.improps(tmp_path / "a.aec").shape == (30, 40)
 
 
+PICTURE = np.asarray(Image.linear_gradient("L").resize((40, 30)).convert("RGB"))
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [np.stack([PICTURE] * 3), [PICTURE] * 3, np.stack([PICTURE[:, :, 0]] * 3), np.zeros((0, 30, 40, 3), np.uint8), []],
+)
+def test_imageio_batch_that_no_file_holds_is_refused(tmp_path: Path, pictures: Any) -> None:
+    path = tmp_path / "a.aec"
+    path.write_bytes(b"precious")
+    with pytest.raises(InputError, match=f"holds one picture, got {len(pictures)}"):
+        iio.imwrite(path, pictures)
+    with pytest.raises(InputError, match=f"holds one picture, got {len(pictures)}"):
+        iio.imwrite(path, pictures, is_batch=True)
+    if len(pictures):
+        with pytest.raises(InputError, match="holds one picture, got 3"):
+            iio2.mimwrite(path, list(pictures))
+    assert path.read_bytes() == b"precious"
+
+
+def test_imageio_batch_of_one_is_a_picture(tmp_path: Path) -> None:
+    data = aecodec.encode(PICTURE)
+    for one in (PICTURE[None], [PICTURE], (PICTURE,)):
+        assert iio.imwrite("<bytes>", one, extension=".aec") == data
+    iio2.mimwrite(tmp_path / "a.aec", [PICTURE])
+    iio2.imwrite(tmp_path / "b.aec", PICTURE, quality=60)
+    assert (tmp_path / "a.aec").read_bytes() == (tmp_path / "b.aec").read_bytes() == data
+    narrow = PICTURE[:, :3, 0]  # which looks like a row of colors
+    assert iio.improps(iio.imwrite("<bytes>", narrow[None], extension=".aec", is_batch=True)).shape == (30, 3)
+
+
+def test_imageio_second_write_is_an_error_and_the_file_stays_whole(tmp_path: Path) -> None:
+    with iio.imopen(tmp_path / "a.aec", "w") as file:
+        file.write(PICTURE)
+        with pytest.raises(InputError, match="holds one picture, got 2"):
+            file.write(PICTURE)
+    with iio2.get_writer(tmp_path / "b.aec") as writer:
+        writer.append_data(PICTURE)
+        with pytest.raises(InputError, match="holds one picture, got 2"):
+            writer.append_data(PICTURE)
+    for name in ("a.aec", "b.aec"):
+        assert (tmp_path / name).read_bytes() == aecodec.encode(PICTURE)
+
+
+def test_imageio_knows_mode_rotate_and_effort(tmp_path: Path) -> None:
+    path = tmp_path / "a.aec"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # a quarter to the right
+    Image.fromarray(PICTURE).save(path, exif=exif)
+    plain = iio.imread(path)
+    assert np.array_equal(iio.imread(path, rotate=True), np.rot90(plain, -1))
+    assert [frame.shape for frame in iio.imiter(path, rotate=True, mode="L")] == [(40, 30)]
+    assert iio.imread(path, mode="RGBA", index=...).shape == (1, 30, 40, 4)
+    plain[:] = 0  # as with other plugins, what is read may be changed
+    for mode in ("L", "LA", "RGB", "RGBA"):
+        expected = aecodec.encode(Image.fromarray(PICTURE).convert(mode), quality=80, effort=0)
+        assert iio.imwrite("<bytes>", PICTURE, extension=".aec", mode=mode, quality=80, effort=0) == expected
+    with pytest.raises(InputError, match="mode must be L, LA, RGB or RGBA, got CMYK"):
+        iio.imwrite("<bytes>", PICTURE, extension=".aec", mode="CMYK")
+    with pytest.raises(InputError, match="effort must be"):
+        iio.imwrite("<bytes>", PICTURE, extension=".aec", effort=10)
+    Image.fromarray(PICTURE).save(path, exif=b"no EXIF")
+    assert iio.imread(path, rotate=True).shape == PICTURE.shape
+
+
 def test_zarr_array_of_pictures_round_trips(tmp_path: Path, coffee: Image.Image) -> None:
     pictures = np.stack([np.asarray(coffee.crop((x, 0, x + 160, 120))) for x in (0, 100, 200)])
     stored = zarr.create_array(
@@ -55,17 +123,65 @@ def test_zarr_array_of_pictures_round_trips(tmp_path: Path, coffee: Image.Image)
         assert metrics.psnr(before, after) > 28
 
 
-@pytest.mark.parametrize("shape", [(50, 60), (50, 60, 3), (50, 60, 4), (2, 50, 60, 3), (1, 2, 50, 60)])
-def test_numcodecs_takes_all_pictures(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    "shape",
+    [(50, 60), (50, 60, 1), (50, 60, 2), (50, 60, 3), (50, 60, 4), (2, 50, 60, 3), (1, 2, 50, 60), (2, 1, 50, 60, 4)],
+)
+@pytest.mark.parametrize("opaque", [True, False])
+def test_numcodecs_keeps_shape_and_channels(shape: tuple[int, ...], opaque: bool) -> None:
     codec = numcodecs.get_codec({"id": "aecodec", "quality": 95})
-    assert codec.get_config() == {"id": "aecodec", "quality": 95}
-    ramp = np.broadcast_to(np.linspace(0, 255, 60).astype(np.uint8)[:, None], (50, 60, 4))
-    pictures = np.ascontiguousarray(np.broadcast_to(ramp[:, :, : shape[-1]] if shape[-1] < 5 else ramp[:, :, 0], shape))
-    out = np.empty(shape, np.uint8)
-    codec.decode(codec.encode(pictures), out)
-    assert np.abs(out.astype(int) - pictures).mean() < 4
+    ramp = np.linspace(0, 255, 60).astype(np.uint8)
+    pictures = np.array(np.broadcast_to(ramp[:, None] if shape[-1] < 5 else ramp, shape), order="C")
+    if shape[-1] in (2, 4):
+        pictures[..., -1] = 255 if opaque else 7 * np.arange(60) % 256
+    decoded = codec.decode(codec.encode(pictures))
+    assert decoded.size == pictures.size
+    again = decoded.reshape(shape)
+    assert np.abs(again.astype(int) - pictures).mean() < 4
+    assert shape[-1] not in (2, 4) or np.array_equal(again[..., -1], pictures[..., -1])
+    for out in (np.empty(shape, np.uint8), np.empty(shape, np.uint8, order="F"), bytearray(pictures.size)):
+        assert codec.decode(codec.encode(pictures), out) is out
+        assert np.array_equal(
+            np.frombuffer(out, np.uint8) if isinstance(out, bytearray) else out.ravel(), again.ravel()
+        )
+    with pytest.raises(InputError, match=f"out of 9 bytes is not for a chunk of {pictures.size}"):
+        codec.decode(codec.encode(pictures), np.empty(9, np.uint8))
 
 
 def test_numcodecs_refuses_other_arrays() -> None:
-    with pytest.raises(InputError, match="uint8"):
-        aecodec.numcodecs.Aecodec().encode(np.zeros((4, 4), np.float32))
+    codec = aecodec.numcodecs.Aecodec()
+    for array in (np.zeros((4, 4), np.float32), np.zeros(4, np.uint8), np.zeros((0, 4, 4, 3), np.uint8)):
+        with pytest.raises(InputError, match="chunks must be uint8"):
+            codec.encode(array)
+    with pytest.raises(InputError, match="66000 rows one below the other, 65535 at most"):
+        codec.encode(np.zeros((66, 1000, 1, 3), np.uint8))
+
+
+def test_memory_order_that_would_come_back_as_garbage_is_refused(tmp_path: Path) -> None:
+    """zarr reads what a codec gives in the order of the array: F order would be another picture."""
+    pictures = np.stack([PICTURE] * 2)
+    codec = aecodec.numcodecs.Aecodec()
+    with pytest.raises(InputError, match="C order"):
+        codec.encode(np.asfortranarray(pictures))
+    assert codec.encode(pictures[:, ::-1]) == codec.encode(pictures[:, ::-1].copy())
+    options: Any = {"shape": (2, 30, 40, 3), "chunks": (1, 30, 40, 3), "dtype": "uint8", "compressors": codec}
+    stored = zarr.create_array(tmp_path / "f.zarr", **options, zarr_format=2, order="F")
+    with pytest.raises(InputError, match="C order"):
+        stored[:] = pictures
+    stored = zarr.create_array(tmp_path / "c.zarr", **options, zarr_format=2)
+    stored[:] = np.asfortranarray(pictures)
+    assert metrics.psnr(pictures[0], stored[0]) > 30
+
+
+def test_numcodecs_options_are_json_and_checked_at_once(tmp_path: Path) -> None:
+    codec = aecodec.numcodecs.Aecodec(quality=np.float32(80), effort=np.int64(0))
+    assert json.loads(json.dumps(codec.get_config())) == {"id": "aecodec", "quality": 80, "effort": 0}
+    assert numcodecs.get_codec(codec.get_config()) == codec
+    assert codec.encode(PICTURE) == aecodec.encode(PICTURE, quality=80, effort=0)
+    zarr.create_array(
+        tmp_path / "a.zarr", shape=(30, 40, 3), chunks=(30, 40, 3), dtype="uint8", compressors=codec, zarr_format=2
+    )[:] = PICTURE
+    assert zarr.open_array(tmp_path / "a.zarr", mode="r")[:].shape == (30, 40, 3)
+    for options in ({"quality": 0}, {"quality": 101}, {"quality": float("nan")}, {"effort": 10}, {"effort": 3.5}):
+        with pytest.raises(InputError, match=f"{next(iter(options))} must be"):
+            aecodec.numcodecs.Aecodec(**options)

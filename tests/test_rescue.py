@@ -193,6 +193,22 @@ def test_hostile_bytes_take_no_long_search(tiny: Codec) -> None:
     assert time.process_time() - started < 5
 
 
+EMPTY = bytes.fromhex("8100000000")
+DAMAGED = EMPTY + bytes(4)
+HIDDEN = b"\x82\x09\x00\x00\x00" + bytes(4) + EMPTY + struct.pack("<I", zlib.crc32(EMPTY))  # a sound one in a damaged
+
+
+@pytest.mark.parametrize("section", [DAMAGED, HIDDEN])
+def test_a_megabyte_of_short_sections_takes_no_long_search(section: bytes) -> None:
+    """In time that grows with their number; with its square it would be minutes."""
+    data = (DATA / "golden" / "tiles.aec").read_bytes()
+    many = section * (1_000_000 // len(section))
+    started = time.process_time()
+    assert lost_numbers(data[:HEADER_SIZE] + many + data[HEADER_SIZE:]) == []
+    assert lost_numbers(data + many + b"\x01") == []
+    assert time.process_time() - started < 15
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_random_damage_gives_a_picture_or_an_error(
     tiny: Codec, photo: tuple[bytes, NDArray[np.int_]], seed: int

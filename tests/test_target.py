@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from click.testing import CliRunner
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from aecodec import Codec, InputError, metrics
+from aecodec import Codec, InputError, PictureWarning, metrics
+from aecodec.cli.app import main
 from aecodec.image import flatten
 from aecodec.prior import MAX_LEVEL, MIN_LEVEL
-from aecodec.target import Search
+from aecodec.target import Search, Target, pick_target
 from aecodec.transform import Transform
 
 
@@ -106,8 +109,32 @@ def test_cost_is_a_few_encodes(codec: Codec, coffee: Image.Image, monkeypatch: p
 def test_a_picture_that_cannot_use_up_a_size_gets_the_best(
     codec: Codec, picture: Image.Image, ends: list[bytes]
 ) -> None:
-    assert codec.encode(picture, max_bytes=10 * len(ends[1])) == ends[1]
-    assert codec.encode(picture, psnr=0.1) == ends[0]
+    unused = rf"max_bytes of {10 * len(ends[1])} is not used up by quality 100, the highest, with {len(ends[1])} bytes"
+    with pytest.warns(PictureWarning, match=unused):
+        assert codec.encode(picture, max_bytes=10 * len(ends[1])) == ends[1]
+    with pytest.warns(PictureWarning, match=r"psnr of 0\.10 dB is met by quality 1, the lowest, with 2\d\.\d\d dB"):
+        assert codec.encode(picture, psnr=0.1) == ends[0]
+    with pytest.warns(
+        PictureWarning, match=rf"of {len(ends[0])} is met by quality 1, the lowest, with {len(ends[0])} b"
+    ):
+        assert codec.encode(picture, max_bytes=len(ends[0])) == ends[0]
+
+
+def test_ms_ssim_below_1_is_the_index(codec: Codec, picture: Image.Image, tmp_path: Path) -> None:
+    decoded = codec.decode(codec.encode(picture, ms_ssim=0.95))
+    assert 0.95 <= metrics.ms_ssim(np.asarray(picture), np.asarray(decoded)) <= 0.952
+    assert pick_target(None, None, None, None, 0.99) == Target("ms_ssim", pytest.approx(20))
+    assert pick_target(None, None, None, None, np.float32(12)) == Target("ms_ssim", 12)
+    for value in (1, 1.0, 0, -3, math.nan, "0.98"):
+        with pytest.raises(InputError, match="ms_ssim must be"):
+            codec.encode(picture, ms_ssim=value)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"ms_ssim of 60\.00 dB \(1\.0000\) is out of reach: quality 100 gives \d\d"):
+        codec.encode(picture, ms_ssim=0.999999)
+    picture.save(tmp_path / "a.png")
+    arguments = ["encode", "--ssim", "0.5", str(tmp_path / "a.png"), str(tmp_path / "a.aec")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0
+    assert "Note: ms_ssim of 3.01 dB (0.5000) is met by quality 1, the lowest, with" in result.stderr
 
 
 def test_impossible_targets_say_what_is_possible(codec: Codec, picture: Image.Image, ends: list[bytes]) -> None:
@@ -126,24 +153,52 @@ def test_one_target_at_most(tiny: Codec, random_pixels: NDArray[np.uint8]) -> No
             tiny.encode(random_pixels, **options)
 
 
-@settings(max_examples=200)
-@given(st.floats(0.1, 3), st.floats(-0.3, 0.3), st.floats(0, 0.5), st.booleans(), st.floats(0.02, 0.98))
+@settings(max_examples=300)
+@given(
+    power=st.floats(0.1, 3),
+    wave=st.floats(-0.3, 0.3),
+    jump=st.floats(0, 0.5),
+    top=st.sampled_from([1.0, 0.3, 0.0, math.inf]),  # where the curve ends: flat from there on
+    keep_below=st.booleans(),
+    place=st.floats(0.02, 0.98),
+    error=st.none() | st.floats(-0.2, 0.2),  # of a rehearsal, if there is one
+)
+@example(power=1.0, wave=0.0, jump=0.0, top=1.0, keep_below=False, place=0.505, error=0.0)  # met by the first rehearsal
+@example(power=1.0, wave=0.0, jump=0.0, top=0.0, keep_below=True, place=0.5, error=0.0)  # met by all
 def test_search_ends_on_the_right_side_of_any_growing_curve(
-    power: float, wave: float, jump: float, keep_below: bool, place: float
+    power: float, wave: float, jump: float, top: float, keep_below: bool, place: float, error: float | None
 ) -> None:
     def measure(level: int) -> float:
         measured.append(level)
         x = (level - MIN_LEVEL) / (MAX_LEVEL - MIN_LEVEL)
-        return x**power + wave * math.sin(3 * x) / 6 + abs(wave) * x + jump * (level > 4321)
+        value = x**power + wave * math.sin(3 * x) / 6 + abs(wave) * x + jump * (level > 4321)
+        return min(value, top) if top < math.inf else value if value < 0.7 else math.inf
+
+    def rehearse(level: int) -> float:
+        rehearsed.append(level)
+        return measure(level) + (error or 0)
 
     measured: list[int] = []
-    low, high = measure(MIN_LEVEL), measure(MAX_LEVEL)
-    goal = low + place * (high - low)
-    measured.clear()
+    rehearsed: list[int] = []
+    goal = measure(MIN_LEVEL) + place * (min(measure(MAX_LEVEL), 1.5) - measure(MIN_LEVEL))
     search = Search(goal - 0.01, goal, keep_below=keep_below, growth=(0, 1))
-    search.run(measure)
+    measured.clear()
+    search.run(measure, None if error is None else rehearse)
     assert search.found
-    assert len(measured) <= 20
-    neighbor = measure(search.level + (1 if keep_below else -1))
-    in_range = search.low <= search.value <= search.high
-    assert in_range or (search.value <= search.high < neighbor if keep_below else neighbor < search.low <= search.value)
+    assert len(measured) <= 22
+    assert len(rehearsed) <= 2
+    if search.low <= search.value <= search.high:
+        return
+    assert search.value <= search.high if keep_below else search.low <= search.value
+    neighbor = search.level + (1 if keep_below else -1)
+    if MIN_LEVEL <= neighbor <= MAX_LEVEL:
+        assert search.high < measure(neighbor) if keep_below else measure(neighbor) < search.low
+
+
+def test_flat_picture_whose_size_hardly_grows_takes_no_long_search() -> None:
+    """Each step that a secant takes there is a little one."""
+    measured: list[int] = []
+    search = Search(1.01, 1.03, keep_below=True, growth=(0, 4))
+    search.run(lambda level: measured.append(level) or 1.0)
+    assert (search.found, search.level) == (True, MAX_LEVEL)
+    assert len(measured) <= 8
