@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from mmap import mmap
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import IO, TYPE_CHECKING, NamedTuple, TypeAlias
 
 from aecodec.arguments import as_number
 from aecodec.errors import FormatError, InputError, TruncatedError, UnsupportedError
@@ -42,6 +42,7 @@ _FLAGS = _GRAY | _ALPHA | _CONSTANT_ALPHA
 ANCILLARY = 0x80  # bit of a section kind: a decoder that does not know it may skip it
 HEADER_SIZE = _HEADER.size + _CRC.size  # and one more with constant alpha
 SECTION_OVERHEAD = _SECTION.size + _CRC.size
+_PART = 1 << 20  # bytes of a section that are read at once
 MIN_TILE_SIZE = SECTION_OVERHEAD + 8  # a stream is at least the state of the coder
 
 
@@ -229,10 +230,27 @@ def read_front(data: Buffer, *, max_pixels: int = MAX_PIXELS) -> tuple[Header, d
             if kind == SectionKind.TILE:
                 break
             if kind in SectionKind.__members__.values():
-                front[SectionKind(kind)] = checked_payload(data, place, length)
+                payload = checked_payload(data, place, length)
+                if kind == SectionKind.DENSITY:
+                    check_density(payload)
+                front[SectionKind(kind)] = payload
     except FormatError:  # unpack will tell
         pass
     return header, front
+
+
+def front_bytes(file: IO[bytes]) -> bytes:
+    """What read_front looks at: the bytes of a file from its beginning up to the first tile."""
+    front = bytearray(file.read(HEADER_SIZE))
+    if len(front) == HEADER_SIZE:
+        front += file.read(header_size(front) - HEADER_SIZE)
+        while len(section := file.read(SECTION_OVERHEAD)) == SECTION_OVERHEAD and section[0] != SectionKind.TILE:
+            front += section
+            _, length = _SECTION.unpack_from(section)
+            while length and (part := file.read(min(length, _PART))):  # a length that lies allocates nothing
+                front += part
+                length -= len(part)
+    return bytes(front)
 
 
 def unpack(
@@ -302,7 +320,7 @@ def check_density(block: bytes) -> None:
         raise FormatError(f"density section is {block[:8].hex(' ')}, not two positive numbers of 4 bytes")
 
 
-def header_size(data: Data) -> int:
+def header_size(data: Data | bytearray) -> int:
     """Bytes of a header that is long enough to have flags."""
     return HEADER_SIZE + bool(data[len(MAGIC) + 1] & _CONSTANT_ALPHA)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from aecodec.arguments import as_number
 from aecodec.container import MAX_PIXELS, MAX_SIDE, Box, SectionKind
@@ -19,14 +20,39 @@ Pixels = NDArray[np.uint8]  # [H, W, 3]
 
 _SECTIONS = (SectionKind.ICC, SectionKind.EXIF, SectionKind.XMP, SectionKind.DENSITY)  # of the fields of Metadata
 EXIF_PREFIX = b"Exif\0\0"  # stands before the block in JPEG and in Pillow's info
+_TIFF_STARTS = (b"II*\0", b"MM\0*")  # of an EXIF block
+_XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"  # in JPEG
+_ORIENTATION = ExifTags.Base.Orientation
+_XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:="|>))[0-9]')
 _DENSITY = struct.Struct("<II")  # horizontal, vertical, in 1 / _DENSITY_UNIT dots per inch
 _DENSITY_UNIT = 10_000
+_PROFILE_SPACE = slice(16, 20)  # of an ICC profile: the color space that it is for
+_RAW_PROFILE = "Raw profile type "  # ImageMagick's PNG texts of blocks in hexadecimal digits
+_RAW_NAMES = {"exif": "exif", "APP1": "exif", "xmp": "xmp", "icc": "icc_profile", "icm": "icc_profile"}
 _BAND = 256  # rows that are converted at once
 _TIFF_TEXT = (  # tags of a TIFF file that tell of the picture, not of how the file stores it
     *(ExifTags.Base[name] for name in ("ImageDescription", "Make", "Model", "Orientation", "Software", "DateTime")),
     *(ExifTags.Base[name] for name in ("Artist", "HostComputer", "Copyright")),
     *(ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo),
 )
+_TIFF_LAYOUT = {  # tags of how the file stores it, and those that become metadata by another way
+    *range(254, 269), *range(273, 300), 301, *range(316, 348), *range(512, 533),
+    *(ExifTags.Base.XMLPacket, ExifTags.Base.InterColorProfile), *range(32_995, 32_999),
+}  # fmt: skip
+_IPTC_RESOURCE = 0x0404  # of Photoshop's block in JPEG
+_WRITERS = (b"Created by OpenJPEG", b"CREATOR: ")  # comments that name the program alone
+_MAX_NAMES = 8  # in one note
+_HEAD = 1 << 16  # bytes at the beginning of a file that say how many bits and which colors it has
+_PNG_COLORS = re.compile(rb"\0\0\0\x04cICP(.)(.)", re.DOTALL)
+_HEIF_COLORS = re.compile(rb"colrnclx\0(.)\0(.)", re.DOTALL)
+_HEIF_BITS = re.compile(rb"pixi\0{4}[\1-\4](.)", re.DOTALL)
+_JPEG2000_BITS = re.compile(rb"\xff\x4f\xff\x51.{38}(.)", re.DOTALL)  # less one, and a sign
+_PLAIN_PRIMARIES, _PLAIN_TRANSFERS = (
+    {1, 2, 5, 6},
+    {1, 2, 6, 13},
+)  # sRGB's, unknown and so near that nobody tells (H.273)
+_SRGB_GAMMA = 1 / 2.2
+_SRGB_CHROMATICITY = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 
 
 class Metadata(NamedTuple):
@@ -39,14 +65,31 @@ class Metadata(NamedTuple):
 
     @classmethod
     def from_info(cls, info: Mapping[str, Any]) -> Metadata:
-        """What Image.info, or the options of Image.save, hold of it; everything else is left out."""
-        icc, exif, xmp = (info.get(name) for name in ("icc_profile", "exif", "xmp"))
-        if isinstance(exif, Image.Exif):
-            exif = exif.tobytes()
-        if isinstance(exif, bytes):
-            exif = exif.removeprefix(EXIF_PREFIX)
-        icc, exif, xmp = (block if isinstance(block, bytes) and block else None for block in (icc, exif, xmp))
-        return cls(icc, exif, xmp, _density(info.get("dpi")))
+        """What the options of Image.save hold of it, in any form that Pillow takes; everything else is left out.
+
+        icc_profile is bytes or an ImageCmsProfile, exif bytes, an Image.Exif or a dict of its tags, xmp bytes or str,
+        dpi one or two numbers. Raises InputError for what is none of these.
+        """
+        found = []
+        for name, read in _READERS.items():
+            try:
+                found.append(read(info.get(name)))
+            except InputError as error:
+                raise InputError(f"{name} {error}") from error
+        return cls(*found)
+
+    @classmethod
+    def found_in(cls, image: Image.Image) -> tuple[Metadata, list[str]]:
+        """The metadata of an image that is loaded, and what of it cannot be kept. Never raises."""
+        info, losses = _blocks(image)
+        found = []
+        for name, read in _READERS.items():
+            try:
+                found.append(read(info.get(name)))
+            except InputError as error:
+                found.append(None)
+                losses.append(f"{name} is not kept: it {error}")
+        return cls(*found), losses
 
     @classmethod
     def from_sections(cls, sections: Mapping[SectionKind, bytes]) -> Metadata:
@@ -65,6 +108,33 @@ class Metadata(NamedTuple):
             info["dpi"] = read_density(self.density)
         return {name: value for name, value in info.items() if value is not None}
 
+    @property
+    def orientation(self) -> int:
+        """How a viewer turns the picture, 1..8 as in EXIF; of broken blocks 1, as it is stored."""
+        carrier = Image.new("1", (1, 1))
+        carrier.info.update(self.info)
+        try:
+            value = carrier.getexif().get(_ORIENTATION, 1)
+        except Exception:  # Pillow's parser raises whatever a broken block makes it raise
+            return 1
+        return value if isinstance(value, int) and value in _TURNS else 1
+
+    @property
+    def upright(self) -> Metadata:
+        """The metadata for pixels that were turned: without EXIF, and XMP says that they are as they should be."""
+        xmp = self.xmp and _XMP_ORIENTATION.sub(rb"\g<1>1", self.xmp)
+        return self._replace(exif=None, xmp=xmp)
+
+    def fitting(self, *, gray: bool) -> tuple[Metadata, list[str]]:
+        """Without a color profile that is for other channels than gray or RGB, which a loss then tells."""
+        space = (self.icc or b"")[_PROFILE_SPACE]
+        if len(space) < 4 or space == (b"GRAY" if gray else b"RGB "):  # too short to tell
+            return self, []
+        name, channels = space.decode("ascii", "replace").strip(), "gray" if gray else "RGB"
+        return self._replace(icc=None), [
+            f"the color profile is not kept: it is for {name!a}, the picture is {channels}"
+        ]
+
 
 class Picture(NamedTuple):
     pixels: Pixels
@@ -78,13 +148,13 @@ def to_picture(
 ) -> Picture:
     """A PIL image of any mode but I and F, or a uint8 array [H, W], [H, W, 3] or [H, W, 4] (RGBA), as RGB pixels.
 
-    Alpha comes apart, and colors that it hides are replaced by smooth ones. strip drops all metadata, and turns the
-    pixels as the EXIF orientation says, which goes with it. What cannot be kept (16 bits, other frames, a profile of
-    other channels) is told by a PictureWarning. Raises InputError for what is no such picture, cannot be read, or has
-    more than max_pixels or 65,535 pixels per side.
+    Alpha comes apart, and colors that it hides are replaced by smooth ones. strip drops all metadata, also that of a
+    Picture, and turns the pixels as the EXIF orientation says, which goes with it. What cannot be kept (more than 8
+    bits, other frames, a profile of other channels, broken EXIF, text) is told by a PictureWarning. Raises InputError
+    for what is no such picture, cannot be read, or has more than max_pixels or 65,535 pixels per side.
     """
     if isinstance(image, Picture):
-        picture = image
+        picture = _stripped(image) if strip else image
     elif isinstance(image, Image.Image):
         check_size(image.width, image.height, max_pixels)
         picture = _from_pil(image, strip=strip)
@@ -110,6 +180,17 @@ def read_density(block: bytes) -> tuple[float, float]:
     """Dots per inch, horizontal and vertical, of a density section."""
     horizontal, vertical = _DENSITY.unpack(block)
     return horizontal / _DENSITY_UNIT, vertical / _DENSITY_UNIT
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image as a viewer turns it, with no metadata left that would turn it again."""
+    metadata, _ = Metadata.found_in(image)
+    if metadata.orientation == 1:
+        return image
+    turned = image.transpose(_TURNS[metadata.orientation])
+    turned.info.clear()
+    turned.info.update(metadata.upright.info)
+    return turned
 
 
 def flatten(image: Image.Image) -> Image.Image:
@@ -169,15 +250,21 @@ def _from_pil(image: Image.Image, *, strip: bool) -> Picture:
     try:
         rawmode, losses = _rawmode(image), _losses(image)
         image.load()
-        metadata = Metadata() if strip else _metadata(image)
-        if strip and image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-            image = ImageOps.exif_transpose(image)
     except Exception as error:  # Pillow's parsers raise whatever a broken file makes them raise
         raise InputError(f"picture cannot be read: {error}") from error
-    for loss in losses:
+    metadata, unkept = Metadata.found_in(image)
+    if strip:
+        image, metadata, unkept = _turned(image, metadata.orientation), Metadata(), []
+    if isinstance(image.info.get("transparency"), str):  # a text of that name
+        image = image.copy()
+        del image.info["transparency"]
+    image = _eight_bits(image, rawmode)
+    gray = image.mode in {"1", "L", "LA", "La"} or rawmode.split(";")[0] == "LA"
+    if _has_gray_palette(image):
+        gray = (metadata.icc or b"")[_PROFILE_SPACE] != b"RGB "  # which a palette may have, and gray may not
+    metadata, unfit = metadata.fitting(gray=gray)
+    for loss in (*losses, *unkept, *unfit):
         warnings.warn(loss, PictureWarning, stacklevel=4)
-    image = _eight_bits(image)
-    gray = image.mode in {"1", "L", "LA", "La"} or rawmode.startswith("LA") or _has_gray_palette(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         alpha = image.getchannel("A")
@@ -187,16 +274,81 @@ def _from_pil(image: Image.Image, *, strip: bool) -> Picture:
     return _opaque(_array(image if image.mode in ("L", "RGB") else image.convert("L" if gray else "RGB")), metadata)
 
 
+def _stripped(picture: Picture) -> Picture:
+    """The picture without metadata, turned as it said."""
+    orientation = picture.metadata.orientation
+    if orientation == 1:
+        return picture._replace(metadata=Metadata())
+    channels = Image.fromarray(np.ascontiguousarray(picture.pixels[:, :, 0] if picture.gray else picture.pixels))
+    turned = _opaque(_array(_turned(channels, orientation)), Metadata())
+    if picture.alpha is None:
+        return turned
+    return turned._replace(alpha=_array(_turned(Image.fromarray(picture.alpha), orientation)))
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    return image if orientation == 1 else image.transpose(_TURNS[orientation])
+
+
 def _losses(image: Image.Image) -> list[str]:
-    """What of an image that was just opened will not be kept."""
+    """What of the pixels of an image that was just opened will not be kept."""
     losses = []
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         losses.append(f"{frames} pictures in one file: only the first is kept")
-    if ";16" in _rawmode(image) or image.mode.startswith("I;16") or _is_deep_ppm(image):
-        losses.append("16 bits per channel are reduced to 8")
-    if "icc_profile" in image.info and not _keeps_profile(image):
-        losses.append(f"the color profile is not kept: it is for mode {image.mode}")
+    head = _head(image)
+    bits = _bits(image, head)
+    if bits > 8:
+        losses.append(f"{bits} bits per channel are reduced to 8")
+    if "icc_profile" not in image.info:
+        losses += _color_losses(image, head)
+    return losses
+
+
+def _head(image: Image.Image) -> bytes:
+    """The first bytes of the file of an image, nothing where it has none."""
+    file: Any = getattr(image, "fp", None)
+    try:
+        place = file.tell()
+        file.seek(0)
+        head: bytes = file.read(_HEAD)
+        file.seek(place)
+    except (AttributeError, OSError, ValueError):  # no file, or it is closed
+        return b""
+    return head
+
+
+def _bits(image: Image.Image, head: bytes) -> int:
+    """Bits per channel in the file, as far as its kind has more than 8."""
+    rawmode = _rawmode(image)
+    if ";12" in rawmode:
+        return 12
+    if ";16" in rawmode or image.mode.startswith("I;16") or _is_deep_ppm(image):
+        return 16
+    if image.format == "JPEG2000":
+        return max(((one[0] & 127) + 1 for one in _JPEG2000_BITS.findall(head)), default=8)
+    if image.format in ("AVIF", "HEIF"):
+        return max((one[0] for one in _HEIF_BITS.findall(head) if one[0] <= 16), default=8)
+    return 8
+
+
+def _color_losses(image: Image.Image, head: bytes) -> list[str]:
+    """What a file without a profile says of its colors, where that is not sRGB."""
+    colors = {"PNG": _PNG_COLORS, "AVIF": _HEIF_COLORS, "HEIF": _HEIF_COLORS}.get(image.format or "")
+    found = colors and colors.search(head)
+    if found:
+        primaries, transfer = found[1][0], found[2][0]
+        if primaries in _PLAIN_PRIMARIES and transfer in _PLAIN_TRANSFERS:
+            return []
+        return [f"the color space is not kept: primaries {primaries}, transfer {transfer}"]
+    gamma, chromaticity = image.info.get("gamma"), image.info.get("chromaticity")
+    if image.format != "PNG" or "srgb" in image.info:
+        return []
+    losses = []
+    if isinstance(gamma, float) and abs(gamma - _SRGB_GAMMA) > 0.01:
+        losses.append(f"gamma {gamma:g} is not kept")
+    if isinstance(chromaticity, tuple) and not np.allclose(chromaticity, _SRGB_CHROMATICITY, atol=0.01):
+        losses.append("chromaticities are not kept")
     return losses
 
 
@@ -213,14 +365,14 @@ def _is_deep_ppm(image: Image.Image) -> bool:
     return image.format == "PPM" and (image.mode == "I" or deep_color)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _eight_bits(image: Image.Image, rawmode: str) -> Image.Image:
     """The image with at most 8 bits per channel: the upper half of 16, as Pillow itself does for RGB."""
     if image.mode in {"F", "I"} and image.format != "PPM":
         raise InputError(f"images of mode {image.mode} have no fixed range: convert to 8 bits first")
     if image.mode != "I" and not image.mode.startswith("I;16"):
         return image.convert("LA") if image.mode == "La" else image
     values = np.asarray(image)
-    reduced = Image.fromarray((values >> 8).astype(np.uint8))
+    reduced = Image.fromarray((values >> (4 if rawmode.startswith("I;12") else 8)).astype(np.uint8))
     if isinstance(image.info.get("transparency"), int):
         reduced.putalpha(Image.fromarray(values != image.info["transparency"]).convert("L"))
     return reduced
@@ -243,14 +395,60 @@ def _fill_hidden(image: Image.Image) -> Image.Image:
     return Image.composite(colors.convert("RGB"), coarse.resize(image.size, Image.Resampling.BILINEAR), visible)
 
 
-def _metadata(image: Image.Image) -> Metadata:
-    """The byte blocks of an image."""
+def _blocks(image: Image.Image) -> tuple[dict[str, Any], list[str]]:
+    """Pillow's info of an image that is loaded, with what Pillow leaves elsewhere; and what is not kept."""
     info: dict[Any, Any] = dict(image.info)
+    losses, names = [], _text_names(image)
+    if not _keeps_profile(image) and info.pop("icc_profile", None):
+        losses.append(f"the color profile is not kept: it is for mode {image.mode}")
     if image.format in ("TIFF", "MPO") and not isinstance(info.get("exif"), bytes):
-        info["exif"] = _tiff_exif(image)
-    if not _keeps_profile(image):
-        info.pop("icc_profile", None)
-    return Metadata.from_info(info)
+        try:
+            info["exif"] = _tiff_exif(image)
+        except Exception as error:  # Pillow's parser raises whatever a broken file makes it raise
+            losses.append(f"exif is not kept: {error}")
+    for key in [key for key in info if isinstance(key, str) and key.startswith(_RAW_PROFILE)]:
+        kind = key.removeprefix(_RAW_PROFILE)
+        try:
+            block = _raw_profile(info[key])
+        except (AttributeError, ValueError):
+            losses.append(f"{kind} is not kept: it is broken")
+            continue
+        name = "xmp" if block.startswith(_XMP_PREFIX) else _RAW_NAMES.get(kind)
+        if name is None:
+            names.append(kind.upper())
+        elif not info.get(name):
+            info[name] = block.removeprefix(_XMP_PREFIX)
+    if names:
+        listed = ", ".join(name if name.isprintable() else ascii(name) for name in names[:_MAX_NAMES])
+        losses.append(f"not kept: {listed}{', ...' if len(names) > _MAX_NAMES else ''}")
+    return info, losses
+
+
+def _text_names(image: Image.Image) -> list[str]:
+    """What a file tells in words besides EXIF and XMP."""
+    comment = image.info.get("comment")
+    names = ["comment"] if comment and not (isinstance(comment, bytes) and comment.startswith(_WRITERS)) else []
+    photoshop, tags = image.info.get("photoshop"), getattr(image, "tag_v2", {})
+    if isinstance(photoshop, dict) and _IPTC_RESOURCE in photoshop:
+        names.append("IPTC")
+    names += [
+        "IPTC" if tag == ExifTags.Base.IPTCNAA else ExifTags.TAGS.get(tag, f"tag {tag}")
+        for tag in tags
+        if tag not in _TIFF_LAYOUT and tag not in _TIFF_TEXT
+    ]
+    texts = getattr(image, "text", {})
+    if isinstance(texts, dict):
+        names += [name for name in texts if name != "XML:com.adobe.xmp" and not name.startswith(_RAW_PROFILE)]
+    return list(dict.fromkeys(names))
+
+
+def _raw_profile(text: str) -> bytes:
+    """The block of a PNG text: an empty line, its kind, its length, hexadecimal digits. Raises ValueError if broken."""
+    _, _, length, *digits = text.split("\n")
+    block = bytes.fromhex("".join(digits))
+    if len(block) != int(length):
+        raise ValueError(f"{len(block)} bytes in place of {length}")
+    return block
 
 
 def _tiff_exif(image: Image.Image) -> bytes | None:
@@ -263,20 +461,78 @@ def _tiff_exif(image: Image.Image) -> bytes | None:
 
 
 def _keeps_profile(image: Image.Image) -> bool:
-    """Whether a color profile of this mode is one for the RGB or gray that its pixels become."""
-    return image.mode.startswith(("RGB", "L", "P", "1", "I")) and image.mode != "LAB"
+    """Whether pixels of this mode become RGB or gray without a change that a color profile would have to know of."""
+    return image.mode.startswith(("RGB", "L", "P", "1", "I", "YCbCr")) and image.mode != "LAB"
+
+
+def _bytes(block: object) -> bytes | None:
+    """Any buffer as bytes; None for one without any. Raises InputError for what is no buffer."""
+    if block is None:
+        return None
+    try:
+        return bytes(memoryview(block)) or None  # type: ignore[arg-type]
+    except TypeError:
+        raise InputError(f"must be bytes, got {type(block).__name__}") from None
+
+
+def _profile(profile: object) -> bytes | None:
+    """An ICC profile: a buffer or an ImageCmsProfile."""
+    made = getattr(profile, "tobytes", None)
+    return _bytes(made() if callable(made) and not isinstance(profile, memoryview) else profile)
+
+
+def _exif(exif: object) -> bytes | None:
+    """An EXIF block from its TIFF header on."""
+    if isinstance(exif, Mapping) and not isinstance(exif, Image.Exif):
+        tags = Image.Exif()
+        tags.update(exif)
+        exif = tags
+    if isinstance(exif, Image.Exif):
+        try:
+            exif = exif.tobytes() if len(exif) else None
+        except Exception as error:  # Pillow raises whatever a value makes it raise
+            raise InputError(f"cannot be written: {error}") from error
+    block = _bytes(exif) or b""
+    while block.startswith(EXIF_PREFIX):
+        block = block.removeprefix(EXIF_PREFIX)
+    if block and not block.startswith(_TIFF_STARTS):
+        raise InputError(f"starts with {block[:4].hex(' ')}, not as EXIF does")
+    return block or None
+
+
+def _xmp(xmp: object) -> bytes | None:
+    """An XMP packet: a buffer or str."""
+    return _bytes(xmp.encode("utf-8", "surrogatepass") if isinstance(xmp, str) else xmp)
 
 
 def _density(dpi: object) -> bytes | None:
-    """Two numbers of dots per inch as bytes; None for what is none, or what no file means."""
-    if not isinstance(dpi, tuple):
+    """One or two numbers of dots per inch as bytes; None for what no file means. Raises InputError for what is none."""
+    if dpi is None:
         return None
     try:
-        horizontal, vertical = (round(float(value) * _DENSITY_UNIT) for value in dpi)
+        pair: Any = dpi if isinstance(dpi, tuple | list) else (dpi, dpi)
+        horizontal, vertical = (float("" if isinstance(value, str) else value) for value in pair)
     except (TypeError, ValueError, OverflowError, ZeroDivisionError):
-        return None
-    sound = 0 < horizontal < 1 << 32 and 0 < vertical < 1 << 32
-    return _DENSITY.pack(horizontal, vertical) if sound else None
+        raise InputError(f"must be one or two numbers, got {dpi!r:.40}") from None
+    sound = all(0.5 / _DENSITY_UNIT < value < (1 << 32) / _DENSITY_UNIT - 1 for value in (horizontal, vertical))
+    return _DENSITY.pack(*(round(value * _DENSITY_UNIT) for value in (horizontal, vertical))) if sound else None
+
+
+_READERS: dict[str, Callable[[object], bytes | None]] = {  # of the fields of Metadata, by Pillow's names
+    "icc_profile": _profile,
+    "exif": _exif,
+    "xmp": _xmp,
+    "dpi": _density,
+}
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def _bands(pixels: Pixels) -> list[Pixels]:

@@ -8,40 +8,66 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from aecodec.container import MAGIC, read_front, read_header
-from aecodec.errors import FormatError, TruncatedError
+from aecodec.container import MAGIC, front_bytes, read_front, read_header, unpack
+from aecodec.errors import CodecError, FormatError, InputError, PictureWarning, TruncatedError
 
 FORMAT = "AECODEC"
+_METADATA = ("icc_profile", "exif", "xmp", "dpi")
+_OPTIONS = ("quality", "bpp", "max_bytes", "psnr", "ms_ssim", "effort", "tile", "strip", "verify", "max_pixels")
 
 
 class AecImageFile(ImageFile.ImageFile):
-    """An .aec file. Opening reads header and metadata; the first use of pixels loads torch and decodes."""
+    """An .aec file. Opening reads header and metadata; the first use of pixels loads torch and decodes.
+
+    What is wrong with a file is an OSError. With ImageFile.LOAD_TRUNCATED_IMAGES a damaged file gives what is left of
+    it, and a PictureWarning tells what is not.
+    """
 
     format = FORMAT
     format_description = "aecodec learned image compression"
+    _factor: int | None = None  # of draft: the picture is reduced by it
 
     def _open(self) -> None:
         from aecodec.image import Metadata
 
         assert self.fp is not None
         try:
-            header, sections = read_front(self.fp.read())
+            header, sections = read_front(front_bytes(self.fp))
         except TruncatedError as error:
             raise SyntaxError(str(error)) from error  # Pillow's sign for a file that cannot be identified
-        except FormatError as error:
+        except CodecError as error:
             raise OSError(str(error)) from error  # what Pillow's users catch
         self._size, self._mode = (header.width, header.height), header.mode
         self.info.update(Metadata.from_sections(sections).info)
+        self._set_tile()
+
+    def _set_tile(self) -> None:
         self.tile = [ImageFile._Tile("raw", (0, 0, *self._size), 0, self._mode)]
+
+    def draft(
+        self,
+        mode: str | None,  # noqa: ARG002 - as Pillow calls it
+        size: tuple[int, int] | None,
+    ) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Decode at 1/8, 1/4 or 1/2 where that is not smaller than size; thumbnail calls it."""
+        if not self.tile or self._factor is not None or size is None:
+            return None
+        width, height = self.size
+        reach = min(width // max(size[0], 1), height // max(size[1], 1))
+        self._factor = next(factor for factor in (8, 4, 2, 1) if factor <= max(reach, 1))
+        self._size = -(-width // self._factor), -(-height // self._factor)
+        self._set_tile()
+        return self._mode, (0, 0, width / self._factor, height / self._factor)
 
     def load(self) -> Any:
         if self.tile and self.fp is not None:
             self.fp.seek(0)
-            pixels = _decode(self.fp.read()).tobytes()
+            pixels = _decode(self.fp.read(), self._factor or 1).tobytes()
             if self._exclusive_fp:
                 self.fp.close()
             self.fp = io.BytesIO(pixels)
@@ -50,27 +76,58 @@ class AecImageFile(ImageFile.ImageFile):
     def load_seek(self, pos: int) -> None:
         """The pixels are not in the file that was opened: its being here keeps Pillow from mapping that one."""
 
+    def verify(self) -> None:
+        """Check structure and checksums of the whole file, without decoding it; as with PNG, open it again after."""
+        if self.fp is None or not self.tile:
+            raise RuntimeError("verify must be called directly after open")
+        try:
+            self.fp.seek(0)
+            unpack(self.fp.read())
+        except CodecError as error:
+            raise OSError(str(error)) from error
+        finally:
+            if self._exclusive_fp:
+                self.fp.close()
+            self.fp = None
 
-def _decode(data: bytes) -> Image.Image:
+
+def _decode(data: bytes, factor: int) -> Image.Image:
     from aecodec.codec import codec_for
 
     try:
-        return codec_for(read_header(data).model_id).decode(data)
-    except FormatError as error:
+        codec = codec_for(read_header(data).model_id)
+        try:
+            return codec.decode(data, scale=1 / factor)
+        except FormatError:
+            if not ImageFile.LOAD_TRUNCATED_IMAGES:
+                raise
+        image, losses = codec.decode_partial(data, scale=1 / factor)
+    except CodecError as error:
         raise OSError(str(error)) from error
+    tiles = sum(loss.box is not None for loss in losses)
+    warnings.warn(f"the file is damaged, {tiles} tiles are lost: {losses[0].reason}", PictureWarning, stacklevel=3)
+    return image
 
 
 def _save(image: Image.Image, file: IO[bytes], _filename: str | bytes) -> None:
-    """quality=60 is 1..100, effort=3 is 0..9; icc_profile, exif, xmp and dpi replace the image's own, None drops it."""
+    """The options of Codec.encode; icc_profile, exif, xmp and dpi replace the image's own, None drops it."""
     from aecodec.codec import default_codec
     from aecodec.image import Metadata, to_picture
 
     options: dict[str, Any] = image.encoderinfo
-    picture = to_picture(image)
-    named = {name: options[name] for name in ("icc_profile", "exif", "xmp", "dpi") if name in options}
-    metadata = Metadata.from_info(picture.metadata.info | named)
-    chosen = {name: options[name] for name in ("quality", "effort") if name in options}
-    file.write(default_codec().encode(picture._replace(metadata=metadata), **chosen))
+    unknown = options.keys() - {*_METADATA, *_OPTIONS}
+    if unknown:
+        raise InputError(f"save knows no {', '.join(sorted(unknown))}: it takes {', '.join(_OPTIONS + _METADATA)}")
+    chosen = {name: options[name] for name in _OPTIONS if name in options}
+    limits = {name: chosen[name] for name in ("strip", "max_pixels") if name in chosen}
+    named = {name: options[name] for name in _METADATA if name in options}
+    picture = to_picture(image, **limits)
+    if named and not chosen.get("strip"):
+        metadata, losses = Metadata.from_info(picture.metadata.info | named).fitting(gray=picture.gray)
+        picture = picture._replace(metadata=metadata)
+        for loss in losses:
+            warnings.warn(loss, PictureWarning, stacklevel=3)
+    file.write(default_codec().encode(picture, **chosen))
 
 
 def _accept(prefix: bytes) -> bool:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import struct
+import textwrap
+import warnings
 import zlib
 from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
-from aecodec import InputError, PictureWarning
-from aecodec.container import Box
-from aecodec.image import Metadata, crop_padded, from_picture, to_picture
+from aecodec import Codec, InputError, PictureWarning
+from aecodec.container import Box, SectionKind, unpack
+from aecodec.image import Metadata, crop_padded, from_picture, to_picture, upright
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "LAB", "RGBX"])
@@ -180,12 +182,20 @@ def test_exif_has_one_form_inside_and_pillows_form_outside() -> None:
         assert from_picture(picture).info["exif"] == b"Exif\0\0" + block
 
 
-def test_profile_of_other_channels_is_left_out() -> None:
-    for mode, kept in (("RGB", b"profile"), ("L", b"profile"), ("CMYK", None), ("LAB", None)):
-        image = Image.new(mode, (2, 2))
-        image.info["icc_profile"] = b"profile"
-        with nullcontext() if kept else pytest.warns(PictureWarning, match="color profile is not kept"):
-            assert to_picture(image).metadata.icc == kept, mode
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "RGBA", "LA", "CMYK", "LAB", "YCbCr", "I;16"])
+@pytest.mark.parametrize("space", [b"RGB ", b"GRAY", b"CMYK", b"Lab ", b"\xff\0\n."])
+def test_profile_of_other_channels_is_left_out(mode: str, space: bytes) -> None:
+    image = Image.new(mode, (2, 2), None if mode == "P" else 0)
+    if mode == "P":
+        image.putpalette([1, 2, 3])
+    image.info["icc_profile"] = profile(space)
+    gray = mode in ("L", "1", "LA", "I;16")
+    fits = mode not in ("CMYK", "LAB") and space == (b"GRAY" if gray else b"RGB ")
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        picture = to_picture(image)
+    assert (picture.metadata.icc, picture.gray) == (profile(space) if fits else None, gray)
+    assert any("color profile is not kept" in str(one.message) for one in found) != fits
 
 
 def test_what_is_no_picture_is_refused() -> None:
@@ -212,11 +222,222 @@ def test_density_is_exact_in_inches_meters_and_centimeters(dpi: tuple[float, flo
     assert from_picture(to_picture(image)).info["dpi"] == pytest.approx(dpi, abs=1e-9)
 
 
-@pytest.mark.parametrize("dpi", [(0, 72), (-1, 1), (float("nan"), 1), (float("inf"), 1), (1e9, 1), (1,), "72", 72])
-def test_density_that_is_none_is_left_out(dpi: object) -> None:
+@pytest.mark.parametrize("dpi", [(0, 72), (-1, 1), (float("nan"), 1), (float("inf"), 1), (1e9, 1), 0])
+def test_density_that_no_file_means_is_left_out(dpi: object) -> None:
     image = Image.new("RGB", (2, 2))
     image.info["dpi"] = dpi
     assert to_picture(image).metadata.density is None
+
+
+@pytest.mark.parametrize("dpi", [(1,), "72", ("72", "72"), {}, 10**400])
+def test_density_that_is_none_is_left_out_and_said(dpi: object) -> None:
+    image = Image.new("RGB", (2, 2))
+    image.info["dpi"] = dpi
+    with pytest.warns(PictureWarning, match="dpi is not kept: it must be one or two numbers"):
+        assert to_picture(image).metadata.density is None
+
+
+def marked() -> Image.Image:
+    """A picture of six shades, with a place (GPS) in its EXIF, to be turned to the right."""
+    image = Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3)).convert("RGB")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] = (50.0, 6.0, 7.0)
+    image.info.update(exif=exif.tobytes(), xmp=b"<x/>", dpi=(300, 300), icc_profile=profile(b"RGB "))
+    return image
+
+
+def profile(space: bytes) -> bytes:
+    """As much of an ICC profile as tells what it is for."""
+    return bytes(12) + b"mntr" + space + b"XYZ " + bytes(12) + b"acsp" + bytes(88)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA"])
+def test_strip_reaches_a_picture_that_is_read_already(tiny: Codec, mode: str) -> None:
+    image = marked()
+    if mode.startswith("L"):
+        del image.info["icc_profile"]
+    image = image.convert(mode)
+    if mode.endswith("A"):
+        image.putalpha(Image.fromarray(np.arange(1, 7, dtype=np.uint8).reshape(2, 3)))
+    read = to_picture(image)
+    assert read.metadata.exif
+    for source in (image, read):
+        stripped = to_picture(source, strip=True)
+        assert stripped.metadata == Metadata()
+        assert stripped.pixels[:, :, 0].tolist() == [[3, 0], [4, 1], [5, 2]]
+        assert stripped.gray == mode.startswith("L")
+        assert stripped.alpha is None or stripped.alpha.tolist() == [[4, 1], [5, 2], [6, 3]]
+        header, sections, _ = unpack(tiny.encode(source, strip=True))
+        assert (header.width, header.height) == (2, 3)
+        assert set(sections) <= {SectionKind.ALPHA}
+
+
+RIGHT = Image.Exif()
+RIGHT[ExifTags.Base.Orientation] = 6
+RIGHT = RIGHT.tobytes()
+
+
+@pytest.mark.parametrize("block", [b"Exif\0\0" * 3 + RIGHT, RIGHT.removeprefix(b"Exif\0\0"), bytearray(RIGHT)])
+def test_exif_with_any_number_of_prefixes_is_the_same(block: bytes) -> None:
+    image = Image.new("RGB", (3, 2))
+    image.info["exif"] = block
+    assert to_picture(image).metadata.exif == RIGHT.removeprefix(b"Exif\0\0")
+    assert to_picture(image, strip=True).pixels.shape == (3, 2, 3)
+
+
+@pytest.mark.parametrize("block", [b"XX*\0\x08\0\0\0", b"Exif\0", b"II+\0", "text", 7, [1, 2]])
+@pytest.mark.parametrize("strip", [False, True])
+def test_exif_that_is_none_stops_nothing(block: object, strip: bool) -> None:
+    image = Image.new("RGB", (3, 2))
+    image.info["exif"] = block
+    with nullcontext() if strip else pytest.warns(PictureWarning, match="exif is not kept"):
+        picture = to_picture(image, strip=strip)
+    assert picture.metadata == Metadata()
+    assert picture.pixels.shape == (2, 3, 3)
+
+
+def test_broken_exif_turns_nothing() -> None:
+    """The block begins as one and its tags lead beyond its end: it is kept as it is."""
+    image = Image.new("RGB", (3, 2))
+    image.info["exif"] = b"MM\0*\0\0\0\x08\0\xff" + b"\x01\x12\0\x05" * 3
+    picture = to_picture(image)
+    assert picture.metadata.exif == image.info["exif"]
+    assert picture.metadata.orientation == 1
+    assert upright(from_picture(picture)).size == (3, 2)
+    assert to_picture(picture, strip=True).pixels.shape == (2, 3, 3)
+
+
+def raw_profile(kind: str, block: bytes, length: int | None = None) -> PngImagePlugin.PngInfo:
+    """A PNG text as ImageMagick writes blocks."""
+    info = PngImagePlugin.PngInfo()
+    digits = "\n".join(textwrap.wrap(block.hex(), 72))
+    text = f"\n{kind}\n{len(block) if length is None else length:8}\n{digits}\n"
+    info.add_text(f"Raw profile type {kind}", text, zip=True)
+    return info
+
+
+@pytest.mark.parametrize("kind", ["exif", "APP1"])
+def test_png_raw_profile_is_exif(kind: str) -> None:
+    source = as_file(Image.new("RGB", (3, 2)), "PNG", pnginfo=raw_profile(kind, RIGHT))
+    picture = to_picture(source)
+    assert picture.metadata.exif == RIGHT.removeprefix(b"Exif\0\0")
+    assert picture.metadata.orientation == 6
+    assert to_picture(source, strip=True).pixels.shape == (3, 2, 3)
+
+
+def test_png_raw_profiles_of_other_kinds() -> None:
+    image = Image.new("RGB", (3, 2))
+    xmp = as_file(image, "PNG", pnginfo=raw_profile("APP1", b"http://ns.adobe.com/xap/1.0/\0<x/>"))
+    assert to_picture(xmp).metadata == Metadata(xmp=b"<x/>")
+    icc = as_file(image, "PNG", pnginfo=raw_profile("icc", profile(b"RGB ")))
+    assert to_picture(icc).metadata == Metadata(icc=profile(b"RGB "))
+    with pytest.warns(PictureWarning, match="not kept: IPTC"):
+        assert to_picture(as_file(image, "PNG", pnginfo=raw_profile("iptc", b"8BIM"))).metadata == Metadata()
+
+
+@pytest.mark.parametrize("strip", [False, True])
+def test_broken_raw_profile_stops_nothing(strip: bool) -> None:
+    for length in (9999, -1):
+        source = as_file(Image.new("RGB", (3, 2)), "PNG", pnginfo=raw_profile("exif", RIGHT, length))
+        with nullcontext() if strip else pytest.warns(PictureWarning, match="exif is not kept: it is broken"):
+            assert to_picture(source, strip=strip).metadata == Metadata()
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Raw profile type exif", "nonsense")
+    with nullcontext() if strip else pytest.warns(PictureWarning, match="exif is not kept: it is broken"):
+        assert to_picture(as_file(Image.new("RGB", (3, 2)), "PNG", pnginfo=info), strip=strip).pixels.shape == (2, 3, 3)
+
+
+def with_chunk(kind: bytes, data: bytes) -> Image.Image:
+    """A PNG with one chunk more."""
+    file = io.BytesIO()
+    Image.new("RGB", (3, 2)).save(file, "PNG")
+    chunk = struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return Image.open(io.BytesIO(file.getvalue()[:33] + chunk + file.getvalue()[33:]))
+
+
+def test_what_goes_with_the_file_is_said(coffee: Image.Image) -> None:
+    small = coffee.crop((0, 0, 16, 16))
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Title", "a cup")
+    info.add_text("transparency", "no")
+    iptc = struct.pack(">4sHxxI", b"8BIM", 0x0404, 4) + b"\x1c\x02\0\0"
+    jpeg = io.BytesIO()
+    small.save(jpeg, "JPEG")
+    app13 = b"Photoshop 3.0\0" + iptc
+    with_iptc = jpeg.getvalue()[:2] + b"\xff\xed" + struct.pack(">H", len(app13) + 2) + app13 + jpeg.getvalue()[2:]
+    for source, message in (
+        (as_file(small, "PNG", pnginfo=info), "not kept: Title, transparency$"),
+        (as_file(small, "JPEG", comment="a cup"), "not kept: comment$"),
+        (as_file(small, "GIF", comment="a cup"), "not kept: comment$"),
+        (Image.open(io.BytesIO(with_iptc)), "not kept: IPTC$"),
+        (as_file(small, "TIFF", tiffinfo={33723: b"abcd", 269: "a scan"}), "not kept: DocumentName, IPTC$"),
+        (with_chunk(b"gAMA", struct.pack(">I", 100_000)), "gamma 1 is not kept"),
+        (with_chunk(b"cHRM", struct.pack(">8I", *[30_000] * 8)), "chromaticities are not kept"),
+        (with_chunk(b"cICP", bytes([9, 16, 0, 1])), "color space is not kept: primaries 9, transfer 16"),
+    ):
+        with pytest.warns(PictureWarning, match=message):
+            to_picture(source)
+
+
+def test_srgb_of_other_names_says_nothing() -> None:
+    to_picture(with_chunk(b"gAMA", struct.pack(">I", 45_455)))
+    to_picture(with_chunk(b"cICP", bytes([1, 13, 0, 1])))
+    to_picture(with_chunk(b"cHRM", struct.pack(">8I", 31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6000)))
+
+
+def test_ten_bits_of_heic_are_said() -> None:
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    file = io.BytesIO()
+    heif.from_bytes("RGB;16", (64, 64), bytes(64 * 64 * 6)).save(file)
+    with pytest.warns(PictureWarning, match="10 bits per channel are reduced to 8"):
+        to_picture(Image.open(file))
+    to_picture(as_file(Image.new("RGB", (64, 64)), "HEIF"))
+
+
+def test_bits_of_jpeg_2000_are_said() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(file, "JPEG2000", no_jp2=True)
+    to_picture(Image.open(file))
+    data = bytearray(file.getvalue())
+    data[42:50:3] = bytes([11] * 3)  # 12 bits
+    with pytest.warns(PictureWarning, match="12 bits per channel are reduced to 8"):
+        to_picture(Image.open(io.BytesIO(data)))
+
+
+def test_twelve_bits_keep_their_upper_bits_and_say_so() -> None:
+    file = io.BytesIO()
+    Image.new("L", (2, 1)).save(file, "TIFF")
+    data = file.getvalue()
+    gray = Image.open(io.BytesIO(data))
+    place = gray.tile[0].offset
+    twelve = bytearray(data[:place] + bytes([0xFF, 0xF8, 0x00]))  # 4095, 2048
+    entry = data.index(struct.pack("<HHI", 258, 3, 1))
+    twelve[entry + 8 : entry + 10] = struct.pack("<H", 12)
+    entry = data.index(struct.pack("<HH", 279, 4))
+    twelve[entry + 8 : entry + 12] = struct.pack("<I", 3)
+    with pytest.warns(PictureWarning, match="12 bits per channel are reduced to 8"):
+        picture = to_picture(Image.open(io.BytesIO(twelve)))
+    assert picture.pixels[0, :, 0].tolist() == [255, 128]
+
+
+def test_lab_is_no_gray_with_alpha(coffee: Image.Image) -> None:
+    lab = ImageCms.profileToProfile(
+        coffee.crop((0, 0, 40, 30)), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
+    lab.info.clear()
+    picture = to_picture(as_file(lab, "TIFF"))
+    assert not picture.gray
+    assert np.array_equal(picture.pixels, np.asarray(lab.convert("RGB")))
+
+
+def test_gray_palette_with_an_rgb_profile_stays_color(coffee: Image.Image) -> None:
+    palette = coffee.crop((0, 0, 40, 30)).convert("L").convert("P")
+    picture = to_picture(as_file(palette, "PNG", icc_profile=profile(b"RGB ")))
+    assert (picture.gray, picture.metadata.icc) == (False, profile(b"RGB "))
+    assert np.array_equal(picture.pixels, np.asarray(palette.convert("RGB")))
+    assert from_picture(picture).mode == "RGB"
 
 
 def test_strip_turns_what_exif_would_turn() -> None:
