@@ -1,12 +1,21 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from support import DATA
 
-from aecodec import Codec
+import aecodec  # which loads torch only where it is used: not in the process that starts test processes
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Test processes (pytest -n) share the cores, and so does what they start: each has its part of the threads."""
+    workers = config.getoption("numprocesses", None)
+    if workers:  # in the process that starts them, before one of them loads torch
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 
 @pytest.fixture(scope="session")
@@ -17,21 +26,21 @@ def coffee() -> Image.Image:
 
 
 @pytest.fixture(scope="session")
-def codec() -> Codec:
+def codec() -> aecodec.Codec:
     """The shipped default model."""
-    return Codec.load(device="cpu")
+    return aecodec.Codec.load(device="cpu")
 
 
 @pytest.fixture(scope="session")
-def tiny() -> Codec:
+def tiny() -> aecodec.Codec:
     """The frozen model that pins format and entropy layer; its pictures are poor."""
-    return Codec.load(DATA / "tiny.safetensors", device="cpu")
+    return aecodec.Codec.load(DATA / "tiny.safetensors", device="cpu")
 
 
 @pytest.fixture(scope="session")
-def tiny_context() -> Codec:
+def tiny_context() -> aecodec.Codec:
     """The same networks with a context of z, as younger models have."""
-    return Codec.load(DATA / "tiny_context.safetensors", device="cpu")
+    return aecodec.Codec.load(DATA / "tiny_context.safetensors", device="cpu")
 
 
 @pytest.fixture
