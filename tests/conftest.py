@@ -8,13 +8,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from support import DATA
 
-import aecodec  # which loads torch only where it is used: not in the process that starts test processes
+import aecodec  # whose parts that load torch are loaded where they are used
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Test processes (pytest -n) share the cores, and so does what they start: each has its part of the threads."""
+    """Before anything loads torch: threads that let others have the cores.
+
+    Test processes (pytest -n) share the cores, and so does what they start. A thread that spins while it waits for
+    another takes minutes where cores are fewer than threads, one that sleeps takes seconds.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     workers = config.getoption("numprocesses", None)
-    if workers:  # in the process that starts them, before one of them loads torch
+    if workers:
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 
