@@ -74,6 +74,7 @@ def test_analysis_in_tiles_equals_the_whole(codec: Codec, coffee: Image.Image) -
     assert np.mean(tiled.y != whole.y) < 1e-3
 
 
+@pytest.mark.xdist_group("compressai")
 def test_compressai_coder_writes_the_same_file(coffee: Image.Image, codec: Codec) -> None:
     small = coffee.crop((0, 0, 130, 120))
     reference = Codec.load(device="cpu", entropy_coder="compressai")
