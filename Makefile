@@ -2,7 +2,10 @@
 PYTHON ?= python3
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 BIN := .venv/bin
+WORKERS ?= 2
 PIP := $(BIN)/python -m pip install --quiet
+# Processes that share the tests; tests of one xdist_group run in one process.
+PYTEST = $(BIN)/python -P -m pytest -n $(WORKERS) --dist loadgroup
 
 .PHONY: demo test test-fast lint bench fuzz clean
 
@@ -24,10 +27,10 @@ demo: .venv/installed
 	$(BIN)/python -m bench demo tests/data/coffee.png --out demo
 
 test: .venv/developer
-	$(BIN)/python -P -m pytest
+	$(PYTEST)
 
 test-fast: .venv/developer
-	$(BIN)/python -P -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: .venv/developer
 	$(BIN)/ruff format --check .

@@ -10,7 +10,14 @@ Importing this package loads neither torch nor CompressAI; the first encode or d
 from __future__ import annotations
 
 from importlib.metadata import version as _version
+from importlib.util import find_spec as _find_spec
 from typing import TYPE_CHECKING
+
+if _find_spec("aecodec._native") is None:  # the checkout, which hides the installed package from a Python started in it
+    raise ImportError(
+        f"{__path__[0]} is source code without its compiled module: "
+        "start Python in another folder or with -P, or install with `pip install -e .`"
+    )
 
 from aecodec.container import MAX_PIXELS, Header, read_header
 from aecodec.errors import (

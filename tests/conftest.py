@@ -1,12 +1,26 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from support import DATA
 
-from aecodec import Codec
+import aecodec  # whose parts that load torch are loaded where they are used
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before anything loads torch: threads that let others have the cores.
+
+    Test processes (pytest -n) share the cores, and so does what they start. A thread that spins while it waits for
+    another takes minutes where cores are fewer than threads, one that sleeps takes seconds.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    workers = config.getoption("numprocesses", None)
+    if workers:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 
 @pytest.fixture(scope="session")
@@ -17,21 +31,21 @@ def coffee() -> Image.Image:
 
 
 @pytest.fixture(scope="session")
-def codec() -> Codec:
+def codec() -> aecodec.Codec:
     """The shipped default model."""
-    return Codec.load(device="cpu")
+    return aecodec.Codec.load(device="cpu")
 
 
 @pytest.fixture(scope="session")
-def tiny() -> Codec:
+def tiny() -> aecodec.Codec:
     """The frozen model that pins format and entropy layer; its pictures are poor."""
-    return Codec.load(DATA / "tiny.safetensors", device="cpu")
+    return aecodec.Codec.load(DATA / "tiny.safetensors", device="cpu")
 
 
 @pytest.fixture(scope="session")
-def tiny_context() -> Codec:
+def tiny_context() -> aecodec.Codec:
     """The same networks with a context of z, as younger models have."""
-    return Codec.load(DATA / "tiny_context.safetensors", device="cpu")
+    return aecodec.Codec.load(DATA / "tiny_context.safetensors", device="cpu")
 
 
 @pytest.fixture

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from aecodec import metrics
-from aecodec.prior import Prior
+
+if TYPE_CHECKING:
+    from aecodec.prior import Prior
 
 DATA = Path(__file__).parent / "data"
 

@@ -348,6 +348,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], int, str]]:
     }
 
 
+@pytest.mark.xdist_group("compressai")
 def test_bad_input_is_one_line_and_harms_nothing(tmp_path: Path) -> None:
     for name, (arguments, code, message) in bad_inputs(tmp_path).items():
         for kept in ("out.aec", "out.png"):
@@ -417,7 +418,6 @@ def test_interrupt_leaves_no_file(tmp_path: Path, photo: Path) -> None:
         assert process.stderr is not None
         process.stderr.readline()  # the picture is read, the model is being loaded
         process.send_signal(signal.SIGINT)
-        process.wait(10)
     assert process.returncode != 0
     assert not target.exists()
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from aecodec import Codec, transform
 from aecodec.container import Box, read_header
 from aecodec.transform import Transform
 from aecodec.weights import Weights
+
+pytestmark = pytest.mark.xdist_group("determinism")  # whose files are made once
 
 CPU = torch.device("cpu")
 # bfloat16 is below what docs/format.md asks of a decoder, so pixels differ: by up to 9 levels and 0.7 on average on the
@@ -120,10 +123,21 @@ CODECS = {
 SETTINGS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "1 thread": lambda: threads(1),
     "2 threads": lambda: threads(2),
-    "all threads": lambda: threads(torch.get_num_threads()),
+    **({"all threads": lambda: threads(os.cpu_count() or 1)} if os.cpu_count() != 2 else {}),
     "no oneDNN": without_onednn,
     "no inference mode": without_inference_mode,
 }
+# How files are decoded, with which weights: whole, in regions of 130 pixels, and whole with the shipped weights.
+WAYS = ("whole", "regions", "shipped")
+
+
+def pairs() -> list[Any]:
+    """Every codec with every setting, and each of them with every way: a third of all combinations."""
+    return [
+        pytest.param(name, setting, WAYS[(row + column) % 3], marks=() if not row or not column else pytest.mark.slow)
+        for row, name in enumerate(CODECS)
+        for column, setting in enumerate(SETTINGS)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +151,12 @@ def files(tiny: Codec, coffee: Image.Image) -> dict[str, File]:
     small.putalpha(Image.radial_gradient("L").resize(small.size))
     sources["fresh alpha"] = tiny.encode(small.convert("LA"), tile=2)
     return {name: File(data, *tiny.decode_symbols(data), pixels(tiny, data)) for name, data in sources.items()}
+
+
+@pytest.fixture(scope="module")
+def shipped(codec: Codec, coffee: Image.Image) -> dict[str, File]:
+    data = codec.encode(coffee, quality=80, tile=3)
+    return {"shipped": File(data, *codec.decode_symbols(data), pixels(codec, data))}
 
 
 def pixels(codec: Codec, data: bytes, region: Box | None = None) -> NDArray[np.int_]:
@@ -156,29 +176,13 @@ def check(codec: Codec, files: dict[str, File], limit: int = 1, mean: float = 1,
             assert difference.mean() <= mean, (name, region)
 
 
-@pytest.mark.parametrize("name", CODECS)
-def test_every_codec_agrees(tiny: Codec, files: dict[str, File], name: str) -> None:
-    check(CODECS[name](tiny.weights), files)
-
-
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_every_setting_agrees(tiny: Codec, files: dict[str, File], setting: str) -> None:
+@pytest.mark.parametrize(("name", "setting", "way"), pairs())
+def test_every_decoder_agrees(
+    tiny: Codec, codec: Codec, files: dict[str, File], shipped: dict[str, File], name: str, setting: str, way: str
+) -> None:
     with SETTINGS[setting]():
-        check(plain(tiny.weights), files)
-
-
-def test_regions_agree(tiny: Codec, files: dict[str, File]) -> None:
-    check(tiny, {name: files[name] for name in ("tiles", "alpha", "fresh")}, side=90)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("name", CODECS)
-def test_matrix(tiny: Codec, files: dict[str, File], name: str, setting: str) -> None:
-    codec = CODECS[name](tiny.weights)
-    with SETTINGS[setting]():
-        for side in (1 << 16, 130):
-            check(codec, files, side=side)
+        other = CODECS[name]((codec if way == "shipped" else tiny).weights)
+        check(other, shipped if way == "shipped" else files, side=130 if way == "regions" else 1 << 16)
 
 
 def test_bfloat16_has_the_same_symbols_and_rougher_pixels(tiny: Codec, files: dict[str, File]) -> None:
@@ -191,16 +195,6 @@ def test_bfloat16_has_the_same_symbols_and_rougher_pixels(tiny: Codec, files: di
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's tracer does so
 def test_compiled_networks_agree(tiny: Codec, files: dict[str, File]) -> None:
     check(compiled(tiny.weights), {name: files[name] for name in ("tiles", "fresh")})  # each shape compiles anew
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("name", CODECS)
-def test_matrix_of_the_shipped_weights(codec: Codec, coffee: Image.Image, name: str, setting: str) -> None:
-    data = codec.encode(coffee, quality=80, tile=3)
-    file = File(data, *codec.decode_symbols(data), pixels(codec, data))
-    with SETTINGS[setting]():
-        check(CODECS[name](codec.weights), {"fresh": file})
 
 
 def test_golden_pictures_are_those_of_the_manifest(files: dict[str, File]) -> None:

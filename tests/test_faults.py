@@ -25,13 +25,22 @@ from aecodec.cli.files import remove_leftovers, replace_file
 
 TINY = ["--weights", str(DATA / "tiny.safetensors")]
 GOLDEN = DATA / "golden" / "tiles.aec"
-# Writes two contents in turn over a target, as often as it is told; says when it begins.
+# Writes two contents in turn over a target, as often as it is told; says when it begins, or when it has come to a step
+# of the writing, and there it stays.
 WRITER = """
-import sys
+import os, signal, sys
 from pathlib import Path
 from aecodec.cli.files import replace_file
 target, letter, size, count = Path(sys.argv[1]), sys.argv[2].encode(), int(sys.argv[3]), int(sys.argv[4])
-print("ready", flush=True)
+
+def stay(*_):
+    print("there", flush=True)
+    signal.pause()
+
+if len(sys.argv) > 5:
+    setattr(os, sys.argv[5], stay)
+else:
+    print("ready", flush=True)
 for n in range(count):
     replace_file(target, letter * (size + n % 2))
 """
@@ -41,8 +50,8 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def writer(target: Path, letter: str, size: int, count: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-P", "-c", WRITER, str(target), letter, str(size), str(count)]
+def writer(target: Path, letter: str, size: int, count: int, *step: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-P", "-c", WRITER, str(target), letter, str(size), str(count), *step]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -159,43 +168,59 @@ def _swept(folder: Path, times: int) -> Callable[..., tuple[int, str]]:
     return made
 
 
-def test_kill_in_the_middle_of_writing(tmp_path: Path) -> None:
-    """kill -9 at random points of writes over an existing file."""
-    target, size, rng = tmp_path / "a.aec", 4_000_000, random.Random(0)
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_kill_in_the_middle_of_writing(tmp_path: Path, step: str) -> None:
+    """kill -9 when the temporary file is written, and when only the renaming is left."""
+    target = tmp_path / "a.aec"
+    target.write_bytes(b"old")
+    with writer(target, "x", 4_000_000, 1, step) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "there\n"
+        remove_leftovers(tmp_path)  # of a run that lives: it stays
+        assert len(leftovers(tmp_path)) == 1
+        process.kill()
+    assert target.read_bytes() == b"old"
+    assert len(leftovers(tmp_path)) == 1
+    remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.aec"]
+
+
+def test_kill_at_random_points_of_writing(tmp_path: Path) -> None:
+    """kill -9 somewhere in a row of writes over an existing file."""
+    target, size, rng = tmp_path / "a.aec", 1_000_000, random.Random(0)
     target.write_bytes(b"x" * size)
-    killed_while_writing = 0
-    for _ in range(12):
+    for _ in range(8):
         with writer(target, "x", size, 1_000_000) as process:
             assert process.stdout is not None
             process.stdout.readline()
-            time.sleep(rng.uniform(0, 0.1))
+            time.sleep(rng.uniform(0, 0.05))
             process.kill()
         data = target.read_bytes()
         assert len(data) in (size, size + 1)
         assert data == b"x" * len(data)
-        killed_while_writing += len(leftovers(tmp_path))
         remove_leftovers(tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == ["a.aec"]
-    assert killed_while_writing
 
 
 @pytest.mark.slow
-def test_kill_at_random_points_of_encodes(tmp_path: Path, tiny: Codec, coffee: Image.Image) -> None:
-    source, target, rng = tmp_path / "photo.png", tmp_path / "photo.aec", random.Random(0)
-    coffee.save(source)
-    command = [sys.executable, "-P", "-m", "aecodec.cli", "encode", "-q", "90", str(source), str(target), *TINY]
-    started = time.monotonic()
-    subprocess.run(command, check=True, capture_output=True)
-    duration = time.monotonic() - started
-    new = target.read_bytes()
-    for _ in range(10):
-        old = tiny.encode(coffee, quality=1)
+def test_kill_at_each_step_of_an_encode(tmp_path: Path, tiny: Codec, coffee: Image.Image) -> None:
+    """At its start, and after each of the steps that it tells."""
+    source, target = tmp_path / "photo.png", tmp_path / "photo.aec"
+    picture = coffee.crop((0, 0, 300, 200))
+    picture.save(source)
+    command = [sys.executable, "-P", "-m", "aecodec.cli", "encode", "-v", "-q", "90", str(source), str(target), *TINY]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stderr.splitlines()
+    new, old = target.read_bytes(), tiny.encode(picture, quality=1)
+    for lines in range(len(told)):
         target.write_bytes(old)
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-            time.sleep(rng.uniform(0, duration))
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            for _ in range(lines):
+                process.stderr.readline()
             process.kill()
         assert target.read_bytes() in (old, new)
-    assert subprocess.run(command, check=True, capture_output=True).returncode == 0
+    subprocess.run(command, check=True, capture_output=True)
+    assert target.read_bytes() == new
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photo.aec", "photo.png"]
 
 

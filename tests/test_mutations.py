@@ -38,5 +38,5 @@ def test_what_behaves_badly_is_found(tiny: Codec, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
-def test_hundred_thousand_mutated_files_behave(tiny: Codec) -> None:
-    assert mutations.fuzz(tiny, 100_000, seed=3).bad == []
+def test_many_mutated_files_behave(tiny: Codec) -> None:
+    assert mutations.fuzz(tiny, 30_000, seed=3).bad == []  # make fuzz takes more

@@ -72,6 +72,7 @@ def test_round_trip_is_exact(message: tuple[TableSet, NDArray[np.int16], NDArray
     assert np.array_equal(read(data, indexes, tables), symbols)
 
 
+@pytest.mark.xdist_group("compressai")
 @settings(deadline=None)
 @given(messages())
 def test_compressai_writes_and_reads_the_same_bytes(

@@ -29,7 +29,7 @@ def round_trip(codec: Codec, number: int) -> tuple[bytes, bytes]:
     return data, codec.decode(data).tobytes()
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [60, pytest.param(360, marks=pytest.mark.slow)])
 def test_eight_threads_get_what_one_gets(single: Codec, count: int) -> None:
     alone = [round_trip(single, number) for number in range(count)]
     with ThreadPoolExecutor(8) as pool:
@@ -39,13 +39,13 @@ def test_eight_threads_get_what_one_gets(single: Codec, count: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_does_not_grow_over_ten_thousand_files(single: Codec) -> None:
+def test_memory_does_not_grow_over_two_thousand_files(single: Codec) -> None:
     def resident_mb() -> float:
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
-    for number in range(1000):
+    for number in range(200):
         round_trip(single, number)
     before = resident_mb()
-    for number in range(10_000):
+    for number in range(2000):
         round_trip(single, number)
-    assert resident_mb() - before < 10
+    assert resident_mb() - before < 4  # pictures that stay would be 30

@@ -31,6 +31,7 @@ from aecodec.train.soap import BatchedSOAP
 from aecodec.weights import load, shipped_path
 
 CONFIG = TrainConfig(model="tiny", patch=64)
+pytestmark = pytest.mark.xdist_group("compressai")  # which takes nine seconds to import
 
 
 @pytest.fixture(scope="module")
@@ -88,14 +89,11 @@ def test_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path, pictures: P
         "train_model([pictures], run, Budget(steps=10**6), config, device='cpu', quiet=True, save_minutes=0.001)"
     )
     run = tmp_path / "run"
-    process = subprocess.Popen([sys.executable, "-P", "-c", code, str(pictures), str(run)])
-    deadline = time.monotonic() + 120
-    while not (run / "stable.pt").exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
+    with subprocess.Popen([sys.executable, "-P", "-c", code, str(pictures), str(run)]) as process:
+        while not (run / "stable.pt").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
     saved = torch.load(run / "stable.pt", weights_only=True)["step"]
     train(pictures, run, saved + 1, resume=True)
     assert torch.load(run / "stable.pt", weights_only=True)["step"] == saved + 1
@@ -155,15 +153,15 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path, pictures: Path) -> None:
 
 
 @pytest.mark.slow
-def test_200_steps_are_100_and_100_more(tmp_path: Path, pictures: Path) -> None:
+def test_100_steps_are_50_and_50_more(tmp_path: Path, pictures: Path) -> None:
     def run(name: str, steps: int, *options: str) -> None:
         sizes = ["--model", "tiny", "--patch", "64", "--device", "cpu"]
         arguments = ["--quiet", "train", str(pictures), "--out", str(tmp_path / name), "--steps", str(steps), *sizes]
         assert CliRunner().invoke(main, [*arguments, *options], catch_exceptions=False).exit_code == 0
 
-    run("straight", 200, "--decay", "0.25")
-    run("parts", 100, "--decay", "0")
-    run("parts", 200, "--decay", "0.25", "--resume")
+    run("straight", 100, "--decay", "0.25")
+    run("parts", 50, "--decay", "0")
+    run("parts", 100, "--decay", "0.25", "--resume")
     straight, parts = (weights_of(tmp_path / name, "decay.pt") for name in ("straight", "parts"))
     assert all(torch.equal(tensor, parts[name]) for name, tensor in straight.items())
 
@@ -173,16 +171,18 @@ def test_script_for_a_borrowed_machine_trains_in_pieces(tmp_path: Path, pictures
     out, run = tmp_path / "out", tmp_path / "run"
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": programs, "RUN": str(run), "CHECK": "--model tiny --patch 64 --device cpu"}
-    for minutes, decay in ((1, 0), (2, 0.5)):
+    trained = []
+    for minutes, decay in ((0.1, 0), (0.2, 0.5)):
         options = ["--model", "tiny", "--patch", "64", "--device", "cpu", "--decay", str(decay)]
         command = ["bench/gpu_train.sh", str(minutes), str(out), str(pictures), str(pictures), "--", *options]
-        subprocess.run(command, check=True, env=environment, timeout=600, cwd=Path(__file__).parent.parent)
+        subprocess.run(command, check=True, env=environment, cwd=Path(__file__).parent.parent)
+        trained.append(Codec.load(out / "weights.safetensors", device="cpu").weights.training)
     assert "loading takes" in (out / "speed.txt").read_text()
-    with (out / "log.csv").open() as log:
-        minutes_logged = [float(row["minutes"]) for row in csv.DictReader(log)]
-    assert minutes_logged == sorted(minutes_logged)
-    assert minutes_logged[-1] > 1.5  # the second call went on with the run of the first
-    assert Codec.load(out / "weights.safetensors", device="cpu").weights.training["minutes"] >= 2
+    first, second = trained
+    assert second["steps"] > first["steps"]  # the second call went on with the run of the first
+    assert [len(training["sessions"]) for training in trained] == [1, 2]
+    assert second["minutes"] >= 0.2
+    assert {"validation.csv", "rd.png"} <= {path.name for path in out.iterdir()}
     assert max(path.stat().st_size for path in out.iterdir()) <= 16_000_000
 
 
@@ -192,7 +192,7 @@ def test_torchrun_with_two_processes_trains_one_model(tmp_path: Path, pictures: 
     options = ["--steps", "3", "--decay", "0", "--model", "tiny", "--patch", "64", "--device", "cpu"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
     arguments = [*command, "aecodec.cli", "--quiet", "train", pictures, "--out", tmp_path / "run", *options]
-    subprocess.run(arguments, check=True, env=environment, timeout=300)
+    subprocess.run(arguments, check=True, env=environment)
     export_run(tmp_path / "run", tmp_path / "w.safetensors")
     train(pictures, tmp_path / "alone", 3)
     # The second process brought pictures of its own, so the result differs from one process alone.
