@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import io
 import json
-import threading
 from pathlib import Path
 from typing import Any
 
