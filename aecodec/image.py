@@ -23,7 +23,8 @@ EXIF_PREFIX = b"Exif\0\0"  # stands before the block in JPEG and in Pillow's inf
 _TIFF_STARTS = (b"II*\0", b"MM\0*")  # of an EXIF block
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"  # in JPEG
 _ORIENTATION = ExifTags.Base.Orientation
-_XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:="|>))[0-9]')
+_INTEGERS = {1: "B", 3: "H", 4: "I"}  # of EXIF, by type
+_XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:="|>))([0-9])')
 _DENSITY = struct.Struct("<II")  # horizontal, vertical, in 1 / _DENSITY_UNIT dots per inch
 _DENSITY_UNIT = 10_000
 _PROFILE_SPACE = slice(16, 20)  # of an ICC profile: the color space that it is for
@@ -111,19 +112,18 @@ class Metadata(NamedTuple):
     @property
     def orientation(self) -> int:
         """How a viewer turns the picture, 1..8 as in EXIF; of broken blocks 1, as it is stored."""
-        carrier = Image.new("1", (1, 1))
-        carrier.info.update(self.info)
-        try:
-            value = carrier.getexif().get(_ORIENTATION, 1)
-        except Exception:  # Pillow's parser raises whatever a broken block makes it raise
-            return 1
-        return value if isinstance(value, int) and value in _TURNS else 1
+        value = _exif_orientation(self.exif or b"")
+        if value is None:
+            told = _XMP_ORIENTATION.search(self.xmp or b"")
+            value = int(told[2]) if told else 1
+        return value if value in _TURNS else 1
 
     @property
     def upright(self) -> Metadata:
         """The metadata for pixels that were turned: without EXIF, and XMP says that they are as they should be."""
         xmp = self.xmp and _XMP_ORIENTATION.sub(rb"\g<1>1", self.xmp)
-        return self._replace(exif=None, xmp=xmp)
+        density = self.density[4:] + self.density[:4] if self.density and self.orientation > 4 else self.density
+        return self._replace(exif=None, xmp=xmp, density=density)
 
     def fitting(self, *, gray: bool) -> tuple[Metadata, list[str]]:
         """Without a color profile that is for other channels than gray or RGB, which a loss then tells."""
@@ -498,6 +498,22 @@ def _exif(exif: object) -> bytes | None:
     if block and not block.startswith(_TIFF_STARTS):
         raise InputError(f"starts with {block[:4].hex(' ')}, not as EXIF does")
     return block or None
+
+
+def _exif_orientation(block: bytes) -> int | None:
+    """The tag of an EXIF block, None if there is none; Pillow's parser raises and warns of what is broken besides."""
+    order = "<" if block.startswith(b"II") else ">"
+    try:
+        (place,) = struct.unpack_from(f"{order}I", block, 4)
+        (count,) = struct.unpack_from(f"{order}H", block, place)
+        for entry in range(place + 2, place + 2 + 12 * count, 12):
+            tag, kind = struct.unpack_from(f"{order}HH", block, entry)
+            if tag == _ORIENTATION:
+                value: int = struct.unpack_from(order + _INTEGERS.get(kind, "H"), block, entry + 8)[0]
+                return value
+    except struct.error:
+        pass
+    return None
 
 
 def _xmp(xmp: object) -> bytes | None:

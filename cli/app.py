@@ -26,6 +26,7 @@ from aecodec.cli.files import (
     read_picture,
     read_shown,
     replace_file,
+    small_picture,
 )
 from aecodec.cli.options import MODELS, SCALES, read_region, share_freed_memory
 from aecodec.cli.reporter import Reporter
@@ -269,6 +270,25 @@ def decode(
     report.timing("write")
     report.result(target, f"{image.width}x{image.height} {image.mode}")
     tell_losses(losses, tiles)
+
+
+@main.command()
+@click.argument("source", type=FILE)
+@click.argument("target", type=FILE)
+@click.option("--size", type=click.IntRange(1, 4096), default=256, show_default=True, help="Longest side, in pixels.")
+@reporting
+@click.pass_obj
+def thumbnail(report: Reporter, /, source: Path, target: Path, size: int) -> None:
+    """Write a small picture of the .aec file SOURCE, turned as EXIF says, to the PNG file TARGET.
+
+    \b
+    aecodec thumbnail --size 256 photo.aec photo.png
+    """
+    check_target(target)
+    with open_data(source) as data:
+        small = small_picture(data, size)
+    replace_file(target, image_file(small, "PNG"))
+    report.result(target, f"{small.width}x{small.height} {small.mode}")
 
 
 @main.command()

@@ -15,7 +15,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 import aecodec
 from aecodec import InputError, PictureWarning
@@ -30,9 +30,9 @@ if TYPE_CHECKING:  # info and --help are quick without numpy
 
 _PLUGINS = {".heic": "pillow_heif", ".heif": "pillow_heif", ".jxl": "pillow_jxl"}
 _PREFIX, _SUFFIX = ".aecodec-", ".tmp"  # of temporary files
-_EXIF_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "HEIF", "JXL")
 _OPAQUE_FORMATS = ("BMP", "JPEG", "PPM")
-_METADATA: tuple[str, ...] = ("icc_profile", "exif", "xmp", "dpi")  # as Pillow names it
+_NAMES = {"icc_profile": "the color profile", "exif": "EXIF", "xmp": "XMP", "dpi": "dpi"}  # by Pillow's
+_TRIAL = (16, 16)  # pixels of the picture that tells what a format keeps
 _XMP_TAG = ExifTags.Base.XMLPacket  # in TIFF
 
 
@@ -94,9 +94,24 @@ def shown(image: Image.Image) -> NDArray[np.uint8]:
     """What a viewer shows of a decoded picture, [H, W, 3]."""
     import numpy as np
 
-    from aecodec.image import flatten
+    from aecodec.image import flatten, upright
 
-    return np.asarray(flatten(ImageOps.exif_transpose(image)).convert("RGB"))
+    return np.asarray(flatten(upright(image)).convert("RGB"))
+
+
+def small_picture(data: Data, size: int) -> Image.Image:
+    """A decoded picture as a viewer turns it, of at most size pixels per side, with its color profile alone."""
+    from aecodec.image import upright
+
+    header = aecodec.read_header(data)
+    longest = max(header.width, header.height)
+    scale = next(scale for scale in (1 / 8, 1 / 4, 1 / 2, 1) if scale == 1 or longest * scale >= size)
+    image = upright(aecodec.Codec.load_for(data, "cpu").decode(data, scale=scale))
+    image.thumbnail((size, size))
+    profile = image.info.get("icc_profile")
+    image.info.clear()
+    image.info.update({} if profile is None else {"icc_profile": profile})
+    return image
 
 
 def image_format(path: Path) -> str:
@@ -115,28 +130,33 @@ def image_format(path: Path) -> str:
 def image_file(image: Image.Image, name: str) -> bytes:
     """The picture as a file of a format, with the metadata in its info. Raises InputError if Pillow cannot write it.
 
-    Where the format has no place for EXIF, pixels are turned as its orientation says; where it has none for
-    transparency, they are put on white, which a PictureWarning tells.
+    What the format has no place for is left out, which a PictureWarning tells: metadata that it does not keep or that
+    is broken (pixels are turned where nothing says anymore that they should be), and transparency (put on white).
     """
-    from aecodec.image import flatten
+    from aecodec.image import Metadata, flatten, upright
 
+    before, losses = Metadata.found_in(image)
+    info = before.info
+    kept = {key: value for key, value in info.items() if _keeps(name, image.mode, key, value)}
+    if lost := [_NAMES[key] for key in info if key not in kept]:
+        losses.append(f"{name} does not keep {', '.join(lost)} of this picture")
+    if Metadata.from_info(kept).orientation != before.orientation:
+        image = upright(image)
+        kept = {key: value for key, value in image.info.items() if key in kept}
+    if image.mode in ("LA", "RGBA") and name in _OPAQUE_FORMATS:
+        losses.append(f"{name} has no transparency: the picture is put on white")
+        image = flatten(image)
+    for loss in losses:
+        warnings.warn(loss, PictureWarning, stacklevel=2)
     try:
-        options = _save_options(image, name)
-        if "exif" in options and name not in _EXIF_FORMATS:
-            image = ImageOps.exif_transpose(image)
-        if image.mode in ("LA", "RGBA") and name in _OPAQUE_FORMATS:
-            warnings.warn(f"{name} has no transparency: the picture is put on white", PictureWarning, stacklevel=2)
-            image = flatten(image)
-        file = BytesIO()
-        image.save(file, name, **options)
-    except Exception as error:  # Pillow raises anything; metadata from a file may be anything
+        return _saved(image, name, kept)
+    except Exception as error:  # Pillow raises anything
         raise InputError(f"picture cannot be written as {name}: {error}") from error
-    return file.getvalue()
 
 
-def _save_options(image: Image.Image, name: str) -> dict[str, Any]:
-    """What Image.save takes to keep the metadata; Pillow knows no XMP for PNG and TIFF."""
-    options: dict[str, Any] = {key: image.info[key] for key in _METADATA if key in image.info}
+def _saved(image: Image.Image, name: str, metadata: dict[str, Any]) -> bytes:
+    """The file of an image with this metadata alone; Pillow knows no XMP for PNG and TIFF."""
+    options = dict(metadata)
     if name in ("JPEG", "WEBP", "AVIF"):
         options["quality"] = 95
     if name == "PNG" and "xmp" in options:
@@ -147,7 +167,29 @@ def _save_options(image: Image.Image, name: str) -> dict[str, Any]:
         exif.load(options.get("exif", b""))
         exif[_XMP_TAG] = options["xmp"]
         options["exif"] = exif
-    return options
+    file, info = BytesIO(), dict(image.info)
+    image.info.clear()  # some writers take from there what they were not given
+    try:
+        image.save(file, name, **options)
+    finally:
+        image.info.update(info)
+    return file.getvalue()
+
+
+def _keeps(name: str, mode: str, key: str, value: Any) -> bool:
+    """Whether a format can be written with a block of metadata and holds it then, tried on a small picture."""
+    small = Image.new(mode.removesuffix("A") if name in _OPAQUE_FORMATS else mode, _TRIAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of what is broken
+            data = _saved(small, name, {key: value})
+            with Image.open(BytesIO(data)) as again:
+                again.load()
+                if key in ("icc_profile", "xmp"):
+                    return again.info.get(key) == value or value in data
+                return key in again.info or (key, name) == ("exif", "TIFF")  # whose tags are the file's own
+    except Exception:  # Pillow raises anything; metadata from a file may be anything
+        return False
 
 
 def _open(source: Path | BytesIO, path: Place) -> Image.Image:

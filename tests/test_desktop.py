@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
+from support import psnr
 
 import aecodec
 
@@ -53,14 +54,27 @@ def test_desktop_knows_the_type_by_name_and_content(tmp_path: Path, photo: Path)
         assert "image/x-aecodec" in told
 
 
-def test_thumbnailer_makes_a_small_picture(tmp_path: Path, photo: Path) -> None:
+@pytest.mark.parametrize(
+    ("size", "orientation", "made"), [(128, 1, (128, 77)), (40, 6, (24, 40)), (512, 8, (120, 200))]
+)
+def test_thumbnailer_makes_an_upright_picture_of_the_size(
+    tmp_path: Path, coffee: Image.Image, size: int, orientation: int, made: tuple[int, int]
+) -> None:
+    photo = tmp_path / "photo.aec"
+    image = coffee.crop((0, 0, 200, 120))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    image.info["exif"] = exif.tobytes()
+    photo.write_bytes(aecodec.encode(image))
     entry = configparser.ConfigParser(interpolation=None)
     entry.read(FILES / "aecodec.thumbnailer")
     exec_line = entry["Thumbnailer Entry"]["Exec"]
-    places = {"%i": photo, "%o": tmp_path / "thumbnail.png"}
+    places = {"%i": photo, "%o": tmp_path / "thumbnail without suffix", "%s": size}
     run(*(places.get(word, word) for word in shlex.split(exec_line)))
-    with Image.open(tmp_path / "thumbnail.png") as thumbnail:
-        assert thumbnail.size == (50, 30)
+    with Image.open(places["%o"]) as thumbnail:
+        assert (thumbnail.format, thumbnail.size, thumbnail.info) == ("PNG", made, {})
+        expected = ImageOps.exif_transpose(image).resize(made)
+        assert psnr(thumbnail, expected) > 22
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

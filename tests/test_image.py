@@ -308,6 +308,16 @@ def test_broken_exif_turns_nothing() -> None:
     assert to_picture(picture, strip=True).pixels.shape == (2, 3, 3)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("kind", "code"), [(1, "B3x"), (3, "H2x"), (4, "I")])
+def test_orientation_of_every_integer_type_beside_a_broken_tag(order: str, kind: int, code: str) -> None:
+    entries = struct.pack(f"{order}HHII", 282, 5, 1, 9999) + struct.pack(f"{order}HHI{code}", 274, kind, 1, 6)
+    image = Image.new("RGB", (3, 2))
+    image.info["exif"] = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}HIH", 42, 8, 2) + entries + bytes(4)
+    assert to_picture(image).metadata.orientation == 6
+    assert to_picture(image, strip=True).pixels.shape == (3, 2, 3)
+
+
 def raw_profile(kind: str, block: bytes, length: int | None = None) -> PngImagePlugin.PngInfo:
     """A PNG text as ImageMagick writes blocks."""
     info = PngImagePlugin.PngInfo()
