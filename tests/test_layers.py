@@ -15,8 +15,8 @@ import aecodec.cli
 ROWS = [
     {"errors", "_native"},
     {"container", "metrics", "tables"},
-    {"alpha", "digest", "image"},
-    {"entropy", "prior", "reference", "rescue"},
+    {"alpha", "digest", "metadata"},
+    {"entropy", "image", "prior", "reference", "rescue"},
     {"effort", "layers", "symbols", "target", "weights", "workers"},
     {"model"},
     {"preview", "refine"},
@@ -31,6 +31,7 @@ PUBLIC = {
     "aecodec.container",
     "aecodec.digest",
     "aecodec.image",
+    "aecodec.metadata",
     "aecodec.metrics",
     "aecodec.rescue",
     "aecodec.train",
