@@ -15,6 +15,7 @@ from PIL import Image, ImageFile
 
 from aecodec.container import MAGIC, front_bytes, read_front, read_header, unpack
 from aecodec.errors import CodecError, FormatError, InputError, PictureWarning, TruncatedError
+from aecodec.metadata import Metadata
 
 FORMAT = "AECODEC"
 _METADATA = ("icc_profile", "exif", "xmp", "dpi")
@@ -33,8 +34,6 @@ class AecImageFile(ImageFile.ImageFile):
     _factor: int | None = None  # of draft: the picture is reduced by it
 
     def _open(self) -> None:
-        from aecodec.image import Metadata
-
         assert self.fp is not None
         try:
             header, sections = read_front(front_bytes(self.fp))
@@ -112,7 +111,7 @@ def _decode(data: bytes, factor: int) -> Image.Image:
 def _save(image: Image.Image, file: IO[bytes], _filename: str | bytes) -> None:
     """The options of Codec.encode; icc_profile, exif, xmp and dpi replace the image's own, None drops it."""
     from aecodec.codec import default_codec
-    from aecodec.image import Metadata, to_picture
+    from aecodec.image import to_picture
 
     options: dict[str, Any] = image.encoderinfo
     unknown = options.keys() - {*_METADATA, *_OPTIONS}

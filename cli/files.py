@@ -133,7 +133,8 @@ def image_file(image: Image.Image, name: str) -> bytes:
     What the format has no place for is left out, which a PictureWarning tells: metadata that it does not keep or that
     is broken (pixels are turned where nothing says anymore that they should be), and transparency (put on white).
     """
-    from aecodec.image import Metadata, flatten, upright
+    from aecodec.image import flatten, upright
+    from aecodec.metadata import Metadata
 
     before, losses = Metadata.found_in(image)
     info = before.info

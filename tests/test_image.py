@@ -15,7 +15,8 @@ from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 from aecodec import Codec, InputError, PictureWarning
 from aecodec.container import Box, SectionKind, unpack
-from aecodec.image import Metadata, crop_padded, from_picture, to_picture, upright
+from aecodec.image import crop_padded, from_picture, to_picture, upright
+from aecodec.metadata import Metadata
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "LAB", "RGBX"])

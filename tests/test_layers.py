@@ -32,6 +32,7 @@ PUBLIC = {
     "aecodec.container",
     "aecodec.digest",
     "aecodec.image",
+    "aecodec.metadata",
     "aecodec.metrics",
     "aecodec.rescue",
     "aecodec.train",
