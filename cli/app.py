@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -17,18 +18,23 @@ import click
 import aecodec
 from aecodec.cli import batch, cluster
 from aecodec.cli.checks import tell_losses, verify_file
-from aecodec.cli.facts import comparison, comparison_table, file_facts, file_table, model_facts, table
+from aecodec.cli.facts import comparison, comparison_table, file_facts, file_table, model_facts, model_id, table
 from aecodec.cli.files import (
+    AEC,
     check_target,
     image_file,
     image_format,
+    is_stream,
     open_data,
+    read_once,
     read_picture,
     read_shown,
+    reason,
+    remove_leftovers,
     replace_file,
     small_picture,
 )
-from aecodec.cli.options import MODELS, SCALES, read_region, share_freed_memory
+from aecodec.cli.options import MODELS, SCALES, has_cuda, read_region, read_tile, share_freed_memory
 from aecodec.cli.reporter import Reporter
 from aecodec.cli.urls import Place, place
 from aecodec.container import MAX_PIXELS
@@ -44,6 +50,7 @@ class PlaceType(click.Path):
 
 
 PLACE = PlaceType()
+POSITIVE = click.FloatRange(min=0, min_open=True)
 DEVICE = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
@@ -67,17 +74,26 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         report = ctx.ensure_object(Reporter)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("always", aecodec.PictureWarning)
                 show: Any = report.note  # the stub of showwarning names each argument
                 warnings.showwarning = show
                 return super().invoke(ctx)
+        except aecodec.UnsupportedError as error:
+            hint = " (--weights names a file of others)" if "needs weights" in str(error) else ""
+            raise click.ClickException(f"{error}{hint}") from error
         except aecodec.CodecError as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{name}{error.strerror or error}") from error
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, click.exceptions.Exit | click.Abort) or reason(error) != "out of memory":
+                raise
+            raise click.ClickException("out of memory") from error
 
 
 def codec_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -115,13 +131,22 @@ def main() -> None:
 
 def run() -> NoReturn:
     """The program: main, and out at once, since taking torch down would need half a second."""
+    for number in range(3):  # what is closed would become the number of the next file that is opened
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
     code: Any = 1
     try:
         main(prog_name="aecodec")
     except SystemExit as end:
         code = end.code
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:  # nobody reads, or a full disk
+            code = code or 1
     os._exit(code if isinstance(code, int) else int(code is not None))
 
 
@@ -129,14 +154,17 @@ def run() -> NoReturn:
 @click.argument("source", type=PLACE)
 @click.argument("target", type=PLACE)
 @click.option("-q", "--quality", type=click.FloatRange(1, 100), help="Higher is better.  [default: 60]")
-@click.option("--bpp", type=float, help="Instead of a quality: at most these bits per pixel.")
-@click.option("--max-bytes", type=int, help="... at most this size of the file.")
-@click.option("--psnr", type=float, help="... the smallest file of at least this PSNR, in dB.")
+@click.option("--bpp", type=POSITIVE, help="Instead of a quality: at most these bits per pixel.")
+@click.option("--max-bytes", type=click.IntRange(min=1), help="... at most this size of the file.")
+@click.option("--psnr", type=POSITIVE, help="... the smallest file of at least this PSNR, in dB.")
 @click.option(
-    "--ssim", type=float, help="... the smallest file of at least this MS-SSIM: below 1 the index, above 1 its dB."
+    "--ssim", type=POSITIVE, help="... the smallest file of at least this MS-SSIM: below 1 the index, above 1 its dB."
 )
 @click.option("-e", "--effort", type=click.IntRange(0, 9), help="Smaller files for more time.  [default: 3]")
 @click.option("--model", type=click.Choice(MODELS), help="Size of the model: s takes half the time.  [default: m]")
+@click.option(
+    "--tile", default=1024, show_default=True, callback=read_tile, help="Side of the parts that are coded apart."
+)
 @click.option("-r", "--recursive", is_flag=True, help="SOURCE is a folder: go into its folders too.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Processes for a folder  [default: one per CPU core]")
 @click.option("--engine", type=click.Choice(["processes", "dask"]), help="What works on a folder  [default: processes]")
@@ -144,7 +172,10 @@ def run() -> NoReturn:
     "--cluster", "address", metavar="URL", help="Scheduler of --engine dask  [default: one for --jobs processes]"
 )
 @click.option("--dry-run", is_flag=True, help="For a folder: only say what would be done.")
-@click.option("--report", "report_file", type=FILE, help="For a folder: CSV file of sizes and PSNR.")
+@click.option("--force", is_flag=True, help="For a folder: also what is up to date.")
+@click.option(
+    "--report", "report_file", type=PLACE, help="For a folder: CSV file of sizes, PSNR and notes; - is a pipe."
+)
 @click.option("--strip", is_flag=True, help="Drop ICC, EXIF, XMP and dpi; turn the pixels as EXIF says.")
 @click.option("--verify", is_flag=True, help="Add a digest and decode the file before it is written.")
 @codec_options
@@ -167,7 +198,9 @@ def encode(
     engine: str | None,
     address: str | None,
     dry_run: bool,
-    report_file: Path | None,
+    force: bool,
+    report_file: Place | None,
+    tile: int,
     threads: int | None,
     strip: bool,
     verify: bool,
@@ -177,9 +210,10 @@ def encode(
 ) -> None:
     """Encode the image SOURCE to the .aec file TARGET, or all images of a folder to another; - is a pipe.
 
-    In a folder, files that are newer than their source are left alone, and a bad file stops nothing: the failures are
-    listed at the end. SOURCE and TARGET may be URLs that fsspec knows (s3://bucket/photos); on a cluster, paths must
-    mean the same files everywhere.
+    In a folder, photo.jpg becomes photo.jpg.aec. What is newer than its source, and of the quality, size or PSNR,
+    model, tiles and digest that are asked for, is left alone; the effort, and what --strip has dropped, are not seen.
+    A bad file stops nothing: the failures are listed at the end. SOURCE and TARGET may be URLs that fsspec knows
+    (s3://bucket/photos); on a cluster, paths must mean the same files everywhere.
 
     \b
     aecodec encode photo.jpg photo.aec
@@ -189,27 +223,39 @@ def encode(
     aecodec encode photos/ archive/ --recursive -j 4 --report report.csv
     aecodec encode photos/ archive/ --recursive --engine dask --cluster tcp://host:8786
     """
-    options: dict[str, Any] = {"quality": quality, "bpp": bpp, "max_bytes": max_bytes, "psnr": psnr, "ms_ssim": ssim}
-    options |= {"verify": verify} | ({} if effort is None else {"effort": effort})
+    targets = {"quality": quality, "bpp": bpp, "max_bytes": max_bytes, "psnr": psnr, "ms_ssim": ssim}
+    if sum(value is not None for value in targets.values()) > 1:
+        raise click.UsageError("give one of --quality, --bpp, --max-bytes, --psnr and --ssim")
+    options: dict[str, Any] = (
+        targets | {"verify": verify, "tile": tile} | ({} if effort is None else {"effort": effort})
+    )
     if address and (jobs or engine != "dask"):
         raise click.UsageError("--cluster is for --engine dask, and has workers of its own in place of --jobs")
     if model and weights:
         raise click.UsageError("--model is a shipped one, --weights are your own: give one of them")
     chosen = model or (weights and weights.absolute())  # workers may be in another folder
-    if source.is_dir():
+    if not is_stream(source) and source.is_dir():
+        if device == "auto" and not address:
+            device = "cuda" if has_cuda() else "cpu"
         jobs = jobs or (1 if device == "cuda" else os.cpu_count() or 1)
         threads = threads or (1 if jobs > 1 or address else None)
-        encoding = batch.Encoding(options, max_pixels, strip, device, chosen, threads, report_file is not None)
-        run = cluster.engine(jobs, address) if engine == "dask" else partial(batch.in_processes, processes=jobs)
-        plan = batch.plan(source, target, batch.picture_suffixes(), ".aec", recursive=recursive)
-        work = partial(batch.encode_file, encoding)
-        batch.run(plan, work, run, dry_run=dry_run, report=report_file, quiet=report.quiet)
-        return
-    if recursive or jobs or engine or dry_run or report_file:
-        raise click.UsageError(
-            f"--recursive, --jobs, --engine, --dry-run and --report are for a folder, {source} is none"
+        run = cluster.engine(jobs, address) if engine == "dask" else partial(batch.in_processes, count=jobs)
+        measure = report_file is not None
+        how = batch.Encoding(
+            options, max_pixels, strip, device, chosen, model_id(chosen), threads, measure=measure, force=force
         )
-    check_target(target)
+        found = batch.plan(source, target, recursive=recursive)
+        work = partial(batch.encode_file, how)
+        batch.run(found, work, run, how.is_current, dry_run=dry_run, report=report_file, quiet=report.quiet)
+        return
+    if recursive or jobs or engine or dry_run or force or report_file:
+        if isinstance(source, Path) and not source.exists():
+            raise aecodec.InputError(f"no folder {source}")
+        raise click.UsageError(
+            f"--recursive, --jobs, --engine, --dry-run, --force and --report are for a folder, {source} is none"
+        )
+    check_target(target, AEC, source)
+    remove_leftovers(target.parent)
     picture = read_picture(source, max_pixels=max_pixels, strip=strip)
     report.timing("read")
     codec = aecodec.Codec.load(chosen, device, threads=threads)
@@ -224,8 +270,8 @@ def encode(
 
 
 @main.command()
-@click.argument("source", type=FILE)
-@click.argument("target", type=FILE)
+@click.argument("source", type=PLACE)
+@click.argument("target", type=PLACE)
 @click.option(
     "--region", metavar="X,Y,W,H", callback=read_region, help="Only this part, in pixels from the upper left."
 )
@@ -237,8 +283,8 @@ def encode(
 def decode(
     report: Reporter,
     /,
-    source: Path,
-    target: Path,
+    source: Place,
+    target: Place,
     region: tuple[int, int, int, int] | None,
     scale: str,
     rescue: bool,
@@ -255,8 +301,9 @@ def decode(
     aecodec decode --scale 1/8 photo.aec thumbnail.jpg
     aecodec decode --partial damaged.aec rest.png
     """
-    check_target(target)
     form = image_format(target)
+    check_target(target, form, source)
+    remove_leftovers(target.parent)
     with open_data(source) as data:
         report.timing("open")
         load = partial(aecodec.Codec.load, weights) if weights else partial(aecodec.Codec.load_for, data)
@@ -273,18 +320,18 @@ def decode(
 
 
 @main.command()
-@click.argument("source", type=FILE)
+@click.argument("source", type=PLACE)
 @click.argument("target", type=FILE)
 @click.option("--size", type=click.IntRange(1, 4096), default=256, show_default=True, help="Longest side, in pixels.")
 @reporting
 @click.pass_obj
-def thumbnail(report: Reporter, /, source: Path, target: Path, size: int) -> None:
+def thumbnail(report: Reporter, /, source: Place, target: Path, size: int) -> None:
     """Write a small picture of the .aec file SOURCE, turned as EXIF says, to the PNG file TARGET.
 
     \b
     aecodec thumbnail --size 256 photo.aec photo.png
     """
-    check_target(target)
+    check_target(target, "PNG", source)
     with open_data(source) as data:
         small = small_picture(data, size)
     replace_file(target, image_file(small, "PNG"))
@@ -292,16 +339,16 @@ def thumbnail(report: Reporter, /, source: Path, target: Path, size: int) -> Non
 
 
 @main.command()
-@click.argument("source", type=FILE, metavar="FILE")
-@click.option("--original", type=FILE, help="The image that was encoded: tell the PSNR, too.")
+@click.argument("source", type=PLACE, metavar="FILE")
+@click.option("--original", type=PLACE, help="The image that was encoded: tell the PSNR, too.")
 @codec_options
 @reporting
 @click.pass_obj
 def verify(
     report: Reporter,
     /,
-    source: Path,
-    original: Path | None,
+    source: Place,
+    original: Place | None,
     threads: int | None,
     max_pixels: int,
     device: str,
@@ -315,6 +362,7 @@ def verify(
     aecodec verify photo.aec
     aecodec verify photo.aec --original photo.png
     """
+    read_once(source, original)
     for check, found in verify_file(source, original, device, weights, threads, max_pixels):
         if not report.quiet:
             click.echo(f"{check:10}{found}")
@@ -322,11 +370,11 @@ def verify(
 
 
 @main.command()
-@click.argument("source", type=FILE, metavar="FILE", required=False)
+@click.argument("source", type=PLACE, metavar="FILE", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 @click.option("--model", is_flag=True, help="Tell about the model instead, the shipped one or that of --weights.")
 @MODEL
-def info(source: Path | None, as_json: bool, model: bool, weights: Path | None) -> None:
+def info(source: Place | None, as_json: bool, model: bool, weights: Path | None) -> None:
     """Say what the .aec FILE holds, without decoding it.
 
     \b
@@ -340,14 +388,14 @@ def info(source: Path | None, as_json: bool, model: bool, weights: Path | None) 
 
 
 @main.command()
-@click.argument("reference", type=FILE)
-@click.argument("other", type=FILE)
+@click.argument("reference", type=PLACE)
+@click.argument("other", type=PLACE)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 @MAX_PIXELS_OPTION
 @DEVICE
 @MODEL
 @reporting
-def compare(reference: Path, other: Path, as_json: bool, max_pixels: int, device: str, weights: Path | None) -> None:
+def compare(reference: Place, other: Place, as_json: bool, max_pixels: int, device: str, weights: Path | None) -> None:
     """Measure OTHER against REFERENCE: PSNR and MS-SSIM over 8-bit channels, and the bits per pixel of OTHER.
 
     Both may be images or .aec files. What a viewer sees is compared: turned as EXIF says, transparency on white.
@@ -355,8 +403,9 @@ def compare(reference: Path, other: Path, as_json: bool, max_pixels: int, device
     \b
     aecodec compare photo.png photo.aec
     """
-    a, b = (read_shown(path, device, weights, max_pixels) for path in (reference, other))
-    facts = comparison(a, b, other.stat().st_size)
+    read_once(reference, other)
+    (a, _), (b, size) = (read_shown(path, device, weights, max_pixels) for path in (reference, other))
+    facts = comparison(a, b, size)
     click.echo(json.dumps(facts) if as_json else comparison_table(facts))
 
 
@@ -441,5 +490,7 @@ def export(report: Reporter, run: Path, target: Path | None, state: Path | None,
     """Freeze the newest decay of RUN into a weights file, TARGET or weights.safetensors in RUN."""
     from aecodec.train import export_run
 
+    if target is not None:
+        check_target(target, "weights")
     target, weights = export_run(run, target, state=state, pictures=data, quiet=report.quiet)
     report.result(target, f"model {weights.model_id:08x}, sha256 {weights.sha256}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import aecodec
 from aecodec.cli.files import open_data, read_shown, shown
+from aecodec.cli.urls import Place
 from aecodec.container import unpack
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def verify_file(
-    source: Path, original: Path | None, device: str, weights_file: Path | None, threads: int | None, max_pixels: int
+    source: Place, original: Place | None, device: str, weights_file: Path | None, threads: int | None, max_pixels: int
 ) -> Iterator[tuple[str, str]]:
     """Each check and what it found. Raises CodecError at the first that fails."""
     from aecodec.digest import TOLERANCE  # brings numpy
@@ -34,7 +35,8 @@ def verify_file(
     if original is not None:
         from aecodec import metrics
 
-        psnr = metrics.psnr(read_shown(original, device, weights_file, max_pixels), shown(image))
+        seen, _ = read_shown(original, device, weights_file, max_pixels)
+        psnr = metrics.psnr(seen, shown(image))
         yield "PSNR", "equal" if psnr == float("inf") else f"{psnr:.2f} dB"
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aecodec import InputError
-from aecodec.cli.batch import Engine, Job, Outcome, Work
+from aecodec.cli.batch import Engine, Job, Outcome, Work, failure
 from aecodec.cli.files import remove_leftovers
 
 if TYPE_CHECKING:
@@ -26,11 +26,16 @@ def engine(processes: int, address: str | None) -> Engine:
     return partial(_outcomes, processes=processes, address=address)
 
 
-def _outcomes(jobs: list[Job], work: Work, *, processes: int, address: str | None) -> Iterator[Outcome]:
+def _outcomes(
+    things: Iterable[Job], work: Work, *, processes: int, address: str | None
+) -> Generator[Outcome, None, None]:
     """Outcomes in the order in which they come.
 
     The scheduler blames a death on all jobs the worker had, so who was blamed too often is tried once more, alone.
     """
+    jobs = list(things)
+    if not jobs:
+        return
     try:
         with _client(min(processes, len(jobs)), address) as client:
             blamed = []
@@ -41,7 +46,7 @@ def _outcomes(jobs: list[Job], work: Work, *, processes: int, address: str | Non
                     yield outcome
             for job in blamed:
                 for _, outcome in _finished(client, work, [job]):
-                    yield outcome or _failure(job, "each worker that tried it died")
+                    yield outcome or failure(job, "each worker that tried it died")
     finally:
         for folder in {job.target.parent for job in jobs}:
             remove_leftovers(folder)
@@ -85,9 +90,5 @@ def _finished(client: Client, work: Work, jobs: list[Job]) -> Iterator[tuple[Job
         except KilledWorker:
             outcome = None
         except Exception as error:  # a worker without aecodec, a scheduler that is gone: the report stays complete
-            outcome = _failure(job, str(error) or type(error).__name__)
+            outcome = failure(job, str(error) or type(error).__name__)
         yield job, outcome
-
-
-def _failure(job: Job, reason: str) -> Outcome:
-    return Outcome(str(job.source), str(job.target), "failed", error=f"{job.source}: {reason}")

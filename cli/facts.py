@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aecodec
+from aecodec.cli.files import open_data
+from aecodec.cli.urls import Place
 from aecodec.container import FORMAT_VERSION, STRIDE, SectionKind, unpack
 
 if TYPE_CHECKING:  # info is quick without numpy
@@ -17,9 +19,10 @@ SECTION_FACTS = [f"{kind.name.lower()}_bytes" for kind in SectionKind]
 MODES = {"L": "gray", "LA": "gray and transparency", "RGB": "color", "RGBA": "color and transparency"}
 
 
-def file_facts(source: Path) -> dict[str, Any]:
-    data = source.read_bytes()
-    header, sections, tiles = unpack(data)
+def file_facts(source: Place) -> dict[str, Any]:
+    with open_data(source) as data:
+        header, sections, tiles = unpack(data)
+        size = len(data)
     facts: dict[str, Any] = {
         "file": str(source),
         "format_version": FORMAT_VERSION,
@@ -30,8 +33,8 @@ def file_facts(source: Path) -> dict[str, Any]:
         "model_id": f"{header.model_id:08x}",
         "tile": header.tile * STRIDE,
         "tiles": len(tiles),
-        "size_bytes": len(data),
-        "bpp": round(8 * len(data) / header.width / header.height, 4),
+        "size_bytes": size,
+        "bpp": round(8 * size / header.width / header.height, 4),
         **{f"{kind.name.lower()}_bytes": len(block) for kind, block in sections.items() if kind != SectionKind.DENSITY},
     }
     if SectionKind.DENSITY in sections:
@@ -39,6 +42,14 @@ def file_facts(source: Path) -> dict[str, Any]:
 
         facts["dpi"] = read_density(sections[SectionKind.DENSITY])
     return facts
+
+
+def model_id(model: Path | str | None) -> int:
+    """The model_id of what files are encoded with: the name of a shipped model, or a weights file."""
+    from aecodec import weights
+
+    name = weights.DEFAULT_MODEL if model is None else model
+    return weights.SHIPPED[name] if isinstance(name, str) else weights.load(name).model_id
 
 
 def model_facts(file: Path | None) -> dict[str, Any]:

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import importlib
 import os
+import stat
 import sys
-import tempfile
+import threading
+import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from fcntl import LOCK_EX, LOCK_NB, flock
 from io import BytesIO
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 import aecodec
-from aecodec import InputError, PictureWarning
+from aecodec import DigestError, FormatError, InputError, PictureWarning, UnsupportedError
 from aecodec.cli.urls import Place, Url
 from aecodec.container import MAGIC, MAX_PIXELS, Data
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is open cannot be removed
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:  # info and --help are quick without numpy
     import numpy as np
@@ -28,31 +34,83 @@ if TYPE_CHECKING:  # info and --help are quick without numpy
 
     from aecodec.image import Picture
 
-_PLUGINS = {".heic": "pillow_heif", ".heif": "pillow_heif", ".jxl": "pillow_jxl"}
+
+class Plugin(NamedTuple):
+    """What teaches Pillow a format."""
+
+    format: str  # as Pillow names it
+    module: str
+    package: str
+
+
+_HEIF = Plugin("HEIF", "pillow_heif", "pillow-heif")
+PLUGINS = dict.fromkeys((".heic", ".heics", ".heif", ".heifs", ".hif"), _HEIF)  # by suffix
+PLUGINS[".jxl"] = Plugin("JXL", "pillow_jxl", "pillow-jxl-plugin")
+AEC = "AECODEC"  # Pillow's name of our format
 _PREFIX, _SUFFIX = ".aecodec-", ".tmp"  # of temporary files
 _OPAQUE_FORMATS = ("BMP", "JPEG", "PPM")
 _NAMES = {"icc_profile": "the color profile", "exif": "EXIF", "xmp": "XMP", "dpi": "dpi"}  # by Pillow's
 _TRIAL = (16, 16)  # pixels of the picture that tells what a format keeps
 _XMP_TAG = ExifTags.Base.XMLPacket  # in TIFF
+_PILLOW = threading.RLock()  # around what Pillow and warnings keep for the whole process
 
 
-def read_picture(path: Place, *, max_pixels: int = MAX_PIXELS, strip: bool = False) -> Picture:
-    """The picture of an image file. Raises InputError where it cannot be read, or is larger than max_pixels."""
+def read_picture(
+    path: Place, data: Data | None = None, *, max_pixels: int = MAX_PIXELS, strip: bool = False
+) -> Picture:
+    """The picture of an image file, or of data that were read from it; a PictureWarning names the file.
+
+    Raises InputError where it cannot be read, or is larger than max_pixels.
+    """
     from aecodec.image import to_picture
 
-    source = BytesIO(path.read_bytes()) if isinstance(path, Url) else path
-    pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # to_picture checks the size before it loads
-    try:
-        with _open(source, path) as image:
-            return to_picture(image, max_pixels=max_pixels, strip=strip)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # Pillow's parsers raise whatever a broken file makes them raise
-        raise InputError(f"{path} cannot be read: {error}") from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = pillow_limit
+    with noting() as notes, open_picture(path, data) as image:
+        picture = to_picture(image, max_pixels=max_pixels, strip=strip)
+    for note in notes:
+        warnings.warn(f"{path}: {note}", PictureWarning, stacklevel=2)
+    return picture
+
+
+@contextmanager
+def noting() -> Iterator[list[str]]:
+    """What warnings tell meanwhile of a picture, which is in the list at the end; one thread at a time."""
+    notes: list[str] = []
+    with _PILLOW, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UserWarning)  # PictureWarning, and what Pillow says of broken files
+        try:
+            yield notes
+        finally:
+            notes += dict.fromkeys(str(one.message) for one in caught)
+
+
+@contextmanager
+def open_picture(path: Place, data: Data | None = None) -> Iterator[Image.Image]:
+    """An image file, or data that were read from it, as far as its header. Raises InputError, which names it."""
+    with _PILLOW:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # to_picture checks the size before it loads
+        try:
+            with _open(_content(path) if data is None else BytesIO(data), path) as image:
+                yield image
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+        except MemoryError:
+            raise
+        except Exception as error:  # Pillow's parsers raise whatever a broken file makes them raise
+            raise InputError(f"{path} cannot be read: {error}") from error
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def reason(error: BaseException) -> str:
+    """What to tell of an error that a file or this machine has caused: a line without a traceback."""
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error)):  # torch's
+        return "out of memory"
+    if isinstance(error, aecodec.CodecError | OSError):
+        return str(error)
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def is_stream(path: Place) -> bool:
@@ -60,34 +118,62 @@ def is_stream(path: Place) -> bool:
     return str(path) == "-"
 
 
+def _content(path: Place) -> Path | BytesIO:
+    """A file that can be read anywhere, as Pillow wants it: pipes and URLs are read."""
+    if isinstance(path, Path) and not is_stream(path) and not path.is_fifo():
+        return path
+    return BytesIO(_read(path))
+
+
+def _read(path: Place) -> bytes:
+    if not is_stream(path):
+        return path.read_bytes()
+    if sys.stdin is None:
+        raise InputError("standard input is closed")
+    return sys.stdin.buffer.read()
+
+
+def read_once(*paths: Place | None) -> None:
+    """Raises InputError where two files are standard input."""
+    if sum(path is not None and is_stream(path) for path in paths) > 1:
+        raise InputError("standard input can be one of the files, not both")
+
+
 @contextmanager
-def open_data(path: Path) -> Iterator[Data]:
-    """The bytes of a file, which are read from the disk as far as they are looked at; "-" is standard input."""
-    if is_stream(path):
-        yield sys.stdin.buffer.read()
-        return
-    with path.open("rb") as file:
-        try:
-            mapped = mmap(file.fileno(), 0, access=ACCESS_READ)
-        except (ValueError, OSError):  # empty, or a pipe
-            yield file.read()
+def open_data(path: Place) -> Iterator[Data]:
+    """The bytes of a file, which are read from the disk as far as they are looked at; "-" is standard input.
+
+    What is wrong with them, as the caller finds out, is told with the name of the file.
+    """
+    try:
+        if is_stream(path) or isinstance(path, Url):
+            yield _read(path)
             return
-        with mapped:
-            yield mapped
+        with path.open("rb") as file:
+            try:
+                mapped = mmap(file.fileno(), 0, access=ACCESS_READ)
+            except (ValueError, OSError):  # empty, or a pipe
+                yield file.read()
+                return
+            with mapped:
+                yield mapped
+    except (FormatError, UnsupportedError, DigestError) as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
-def read_shown(path: Path, device: str, weights: Path | None, max_pixels: int) -> NDArray[np.uint8]:
-    """What a viewer shows of an image or .aec file, [H, W, 3]: turned as EXIF says, transparency on white."""
+def read_shown(path: Place, device: str, weights: Path | None, max_pixels: int) -> tuple[NDArray[np.uint8], int]:
+    """What a viewer shows of an image or .aec file, [H, W, 3], and the bytes of the file.
+
+    The picture is turned as EXIF says, and transparency is on white.
+    """
     from aecodec.image import shown_pixels
 
-    with path.open("rb") as file:
-        packed = file.read(len(MAGIC)) == MAGIC
-    if not packed:
-        picture = read_picture(path, max_pixels=max_pixels, strip=True)
-        return shown_pixels(picture._replace(gray=False))
     with open_data(path) as data:
+        if data[: len(MAGIC)] != MAGIC:
+            picture = read_picture(path, data, max_pixels=max_pixels, strip=True)
+            return shown_pixels(picture._replace(gray=False)), len(data)
         codec = aecodec.Codec.load(weights, device) if weights else aecodec.Codec.load_for(data, device)
-        return shown(codec.decode(data, max_pixels=max_pixels))
+        return shown(codec.decode(data, max_pixels=max_pixels)), len(data)
 
 
 def shown(image: Image.Image) -> NDArray[np.uint8]:
@@ -114,17 +200,25 @@ def small_picture(data: Data, size: int) -> Image.Image:
     return image
 
 
-def image_format(path: Path) -> str:
+def image_format(path: Place) -> str:
     """Pillow's name of the format for a file name; PNG for "-". Raises InputError for what Pillow cannot write."""
     if is_stream(path):
         return "PNG"
     suffix = path.suffix.lower()
     if suffix not in Image.registered_extensions():
-        _register_plugins()
+        register_plugins()
     name = Image.registered_extensions().get(suffix)
+    if name == AEC:
+        raise InputError(f"decode writes images, {path.name} is named like an encoded one")
     if name is None or name.upper() not in Image.SAVE:
         raise InputError(f"no image format for '{path.name}': try .png, .jpg, .webp or .tiff{_hint(path)}")
     return name
+
+
+def _format_of(path: Place) -> str | None:
+    """Pillow's name of the format that a file name promises, whether it is installed or not."""
+    suffix = path.suffix.lower()
+    return Image.registered_extensions().get(suffix) or (PLUGINS[suffix].format if suffix in PLUGINS else None)
 
 
 def image_file(image: Image.Image, name: str) -> bytes:
@@ -194,67 +288,98 @@ def _keeps(name: str, mode: str, key: str, value: Any) -> bool:
 
 
 def _open(source: Path | BytesIO, path: Place) -> Image.Image:
-    if is_stream(path):
-        source = BytesIO(sys.stdin.buffer.read())
     try:
         return Image.open(source)
     except UnidentifiedImageError:
-        _register_plugins()
+        register_plugins()
     try:
         return Image.open(source)
     except UnidentifiedImageError as error:
         raise InputError(f"no image that Pillow can read{_hint(path)}") from error
 
 
-def _register_plugins() -> None:
+def register_plugins() -> None:
     """Teach Pillow the formats of the plugins that are installed."""
-    for name in _PLUGINS.values():
+    for plugin in set(PLUGINS.values()):
         with suppress(ImportError):
-            module = importlib.import_module(name)
+            module = importlib.import_module(plugin.module)
             getattr(module, "register_heif_opener", list)()  # pillow_jxl registers itself
 
 
 def _hint(path: Place) -> str:
-    plugin = _PLUGINS.get(path.suffix.lower())
-    return f" (for {path.suffix} install {plugin.replace('_jxl', '-jxl-plugin').replace('_', '-')})" if plugin else ""
+    plugin = PLUGINS.get(path.suffix.lower())
+    return f" (for {path.suffix} install {plugin.package})" if plugin else ""
 
 
-def check_target(path: Place) -> None:
-    """Raise InputError where replace_file could not write: better before the work than after it.
+def check_target(path: Place, form: str, source: Place | None = None) -> None:
+    """Raise InputError where replace_file could not, or should not write: better before the work than after it.
 
-    What a killed run has left in the folder goes.
+    form is Pillow's name of what will be written. Its name, and the name of the file that a link leads to, must not be
+    one of another format; nor may it be the source itself, by whichever name.
     """
-    if is_stream(path) or isinstance(path, Url):
+    if is_stream(path):
+        if sys.stdout is None:
+            raise InputError("standard output is closed")
+        return
+    for name in [path] if isinstance(path, Url) else [path, _real(path)]:
+        promised = _format_of(name)
+        if promised not in (None, form):
+            leads = "" if name == path else f", where {path} leads to,"
+            raise InputError(f"{name}{leads} has the suffix of {promised}, and {form} would be written")
+    if source is not None and _is_same(source, path):
+        raise InputError(f"{path} is the source itself")
+    if isinstance(path, Url) or path.is_fifo():
         return
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is not a regular file")
     if not path.absolute().parent.is_dir():
         raise InputError(f"no folder {path.parent}")
-    remove_leftovers(path.resolve().parent)
+
+
+def _is_same(a: Place, b: Place) -> bool:
+    first, second = (place.local if isinstance(place, Url) else place for place in (a, b))
+    try:
+        return str(a) == str(b) or (first is not None and second is not None and first.samefile(second))
+    except OSError:  # one is not there
+        return False
+
+
+def _real(path: Path) -> Path:
+    """Where links lead to; Path.resolve would raise for those that lead to themselves."""
+    return Path(os.path.realpath(path))
 
 
 def replace_file(path: Place, data: bytes) -> None:
     """Write data under a temporary name beside path, then rename: path holds the old or the new file, nothing else.
 
-    "-" is standard output.
+    "-" is standard output, and what is a pipe gets the data.
     """
     if is_stream(path):
         sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
         return
     if isinstance(path, Url):
         path.replace(data)
         return
-    target = path.resolve()
-    descriptor, temporary = _locked_file(target.parent)
+    if path.is_fifo():
+        path.write_bytes(data)
+        return
+    target = _real(path)
+    descriptor, temporary = _locked_file(
+        target.parent, stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+    )
     with os.fdopen(descriptor, "wb") as file:  # the lock goes with it
         try:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-            os.fchmod(file.fileno(), target.stat().st_mode if target.exists() else 0o666 & ~_umask())
+            if fcntl is None:
+                file.close()
             os.replace(temporary, target)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            with suppress(OSError):
+                file.close()
+            temporary.unlink(missing_ok=True)
             raise
 
 
@@ -262,29 +387,35 @@ def remove_leftovers(folder: Place) -> None:
     """Remove temporary files whose process is gone: nobody locks them. Nothing happens where that is not allowed."""
     if isinstance(folder, Url):
         return
-    for path in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
-        with suppress(OSError):
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            try:
-                flock(descriptor, LOCK_EX | LOCK_NB)
-                path.unlink()
-            finally:
-                os.close(descriptor)
+    with suppress(OSError):  # a folder that cannot be read
+        for path in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+            with suppress(OSError):
+                _remove_unlocked(path)
 
 
-def _locked_file(folder: Path) -> tuple[int, str]:
-    """A new temporary file, which nobody takes for a leftover."""
-    while True:
-        descriptor, name = tempfile.mkstemp(prefix=_PREFIX, suffix=_SUFFIX, dir=folder)
-        with suppress(OSError):  # a file system without locks: leftovers stay there
-            flock(descriptor, LOCK_EX)
-        if os.fstat(descriptor).st_nlink:  # not removed between its making and the lock
-            return descriptor, name
+def _remove_unlocked(path: Path) -> None:
+    if fcntl is None:
+        path.unlink()
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
+    finally:
         os.close(descriptor)
 
 
-def _umask() -> int:
-    """The mask for new files, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _locked_file(folder: Path, mode: int | None) -> tuple[int, Path]:
+    """A new temporary file, which nobody takes for a leftover: of a mode, or as the umask has it."""
+    while True:
+        path = folder / f"{_PREFIX}{uuid.uuid4().hex}{_SUFFIX}"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600)
+        if mode is not None:
+            path.chmod(mode)
+        if fcntl is None:
+            return descriptor, path
+        with suppress(OSError):  # a file system without locks: leftovers stay there
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:  # not removed between its making and the lock
+            return descriptor, path
+        os.close(descriptor)

@@ -7,6 +7,8 @@ from contextlib import suppress
 
 import click
 
+from aecodec.container import MAX_TILE, STRIDE
+
 MODELS = ["m", "s"]  # shipped ones, the default first
 SCALES = {"1": 1.0, "1/2": 1 / 2, "1/4": 1 / 4, "1/8": 1 / 8}
 
@@ -22,7 +24,25 @@ def read_region(_: click.Context, __: click.Parameter, value: str | None) -> tup
     return x, y, width, height
 
 
+def read_tile(_: click.Context, __: click.Parameter, value: int) -> int:
+    """The value of --tile, in units of the format."""
+    if value % STRIDE or not 1 <= value // STRIDE <= MAX_TILE:
+        raise click.BadParameter(f"{value} is not a multiple of {STRIDE} in {STRIDE}..{STRIDE * MAX_TILE} pixels")
+    return value // STRIDE
+
+
+def has_cuda() -> bool:
+    """Whether networks would run on a GPU. Asks torch, which takes seconds to load, only where there is a driver."""
+    for driver in ("libcuda.so.1", "libamdhip64.so", "nvcuda.dll"):
+        with suppress(OSError):
+            ctypes.CDLL(driver)
+            from aecodec.codec import pick_device
+
+            return pick_device("auto").type == "cuda"
+    return False
+
+
 def share_freed_memory() -> None:
     """Let threads share one heap: glibc gives each its own, whose freed memory others cannot use (40 MB of 12 MP)."""
-    with suppress(OSError, AttributeError):  # another C library
+    with suppress(OSError, AttributeError, TypeError):  # another C library
         ctypes.CDLL(None).mallopt(-8, 1)  # M_ARENA_MAX

@@ -33,7 +33,7 @@ class Reporter:
     @contextmanager
     def bar(self, *, shown: bool) -> Iterator[Callable[[float], None] | None]:
         """A progress bar on a terminal, as what gets the share that was done since its last call."""
-        if not shown or self.quiet or not sys.stderr.isatty():
+        if not shown or self.quiet or sys.stderr is None or not sys.stderr.isatty():
             yield None
             return
         parts = 10_000  # click counts whole ones

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from aecodec import CodecError, InputError
 
@@ -30,6 +32,12 @@ class Url(NamedTuple):
 
     def __truediv__(self, name: object) -> Url:
         return Url(f"{self.url.rstrip('/')}/{name}")
+
+    @property
+    def local(self) -> Path | None:
+        """The path of a file of this machine."""
+        scheme, _, path = self.url.partition("://")
+        return Path(path) if scheme == "local" else None
 
     @property
     def name(self) -> str:
@@ -108,7 +116,16 @@ Place = Path | Url
 
 
 def place(text: str) -> Place:
-    """What a command's argument names; file:// is a path like any other, and replaced as atomically."""
-    if text.startswith("file://"):
-        return Path(text.removeprefix("file://"))
-    return Url(text) if "://" in text else Path(text)
+    """What a command's argument names; file:// is a path like any other, and replaced as atomically.
+
+    Raises InputError for a file of another machine.
+    """
+    if text[:7].lower() == "file://":
+        host, slash, path = text[7:].partition("/")
+        if host not in ("", "localhost"):
+            raise InputError(f"{text} is a file of the machine {host}, not of this one")
+        path = os.fsdecode(unquote_to_bytes(os.fsencode(slash + path)))
+        return Path(path.lstrip("/") if os.name == "nt" else path)
+    if "://" in text:
+        return Url(text)
+    return Path(text) if text == "-" or Path(text) != Path("-") else Path(text).absolute()  # ./- is a file

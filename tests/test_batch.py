@@ -5,22 +5,48 @@ from __future__ import annotations
 import csv
 import io
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import process_work
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from support import DATA
 
 import aecodec
 from aecodec import metrics
+from aecodec.cli import batch
 from aecodec.cli.app import main
+from aecodec.cli.batch import Job, Outcome
+from aecodec.cli.processes import in_processes
+
+TINY = ["--weights", DATA / "tiny.safetensors"]
 
 
 def run(*arguments: object, data: bytes | None = None) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=data)
+    return CliRunner().invoke(main, [os.fspath(a) if isinstance(a, Path) else str(a) for a in arguments], input=data)
+
+
+def encode(*arguments: object) -> Result:
+    """A folder in this process, with the tiny model."""
+    return run("encode", *arguments, "-j", 1, *TINY)
+
+
+def rows(report: Path) -> dict[str, dict[str, str]]:
+    with report.open() as file:
+        return {Path(row["source"]).name: row for row in csv.DictReader(file)}
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 @pytest.fixture
@@ -36,40 +62,322 @@ def photos(tmp_path: Path, coffee: Image.Image) -> Path:
 
 def test_folder_is_encoded_with_a_report(tmp_path: Path, photos: Path) -> None:
     out, report = tmp_path / "out", tmp_path / "report.csv"
-    result = run("encode", photos, out, "--recursive", "-j", 1, "--report", report, "-q", 80)
+    result = encode(photos, out, "--recursive", "--report", report, "-q", 80)
     assert result.exit_code == 0, result.output
     assert result.output.startswith("3 done: ")
-    names = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
-    assert names == ["2026/may/b.aec", "a.jpg.aec", "a.png.aec"]
-    with report.open() as file:
-        rows = {Path(row["source"]).name: row for row in csv.DictReader(file)}
-    assert set(rows) == {"a.png", "a.jpg", "b.webp"}
-    row, pixels = rows["a.png"], np.asarray(Image.open(photos / "a.png"))
+    assert result.output.endswith("\nskipped: 1 no pictures\n")
+    assert files_below(out) == ["2026/may/b.webp.aec", "a.jpg.aec", "a.png.aec"]
+    assert set(rows(report)) == {"a.png", "a.jpg", "b.webp"}
+    row, pixels = rows(report)["a.png"], np.asarray(Image.open(photos / "a.png"))
     assert int(row["bytes_before"]) == (photos / "a.png").stat().st_size
     data = (out / "a.png.aec").read_bytes()
     assert int(row["bytes_after"]) == len(data)
-    assert float(row["psnr"]) == pytest.approx(metrics.psnr(pixels, np.asarray(aecodec.decode(data))), abs=1e-3)
+    decoded = aecodec.Codec.load(DATA / "tiny.safetensors", "cpu").decode(data)
+    assert float(row["psnr"]) == pytest.approx(metrics.psnr(pixels, np.asarray(decoded)), abs=1e-3)
 
 
 def test_second_run_does_what_is_new(tmp_path: Path, photos: Path) -> None:
     out = tmp_path / "out"
-    assert run("encode", photos, out, "-j", 1).output.startswith("2 done")
+    assert encode(photos, out).output.startswith("2 done")
     assert not (out / "2026").exists()
     before = (out / "a.png.aec").stat().st_mtime_ns
     os.utime(photos / "a.jpg", (2e9, 2e9))
-    assert run("encode", photos, out, "-j", 1, "--dry-run").output.strip() == "1 planned, 1 up to date"
-    assert "1 done" in run("encode", photos, out, "-j", 1).output
+    size = (photos / "a.jpg").stat().st_size
+    planned = f"{photos / 'a.jpg'}: {size} bytes, to {out / 'a.jpg.aec'}\n1 planned, 1 up to date\n"
+    assert encode(photos, out, "--dry-run").output.startswith(planned)
+    assert "1 done" in encode(photos, out).output
     assert (out / "a.png.aec").stat().st_mtime_ns == before
+    assert encode(photos, out, "--force").output.startswith("2 done")
+    assert (out / "a.png.aec").stat().st_mtime_ns > before
+
+
+def test_names_of_targets_differ_and_stay_when_a_file_is_added(tmp_path: Path, coffee: Image.Image) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    coffee.crop((0, 0, 64, 64)).save(photos / "b.png")
+    assert encode(photos, out).output.startswith("1 done")
+    (first,) = out.iterdir()
+    written = first.stat().st_mtime_ns
+    for number, name in enumerate(["b.jpg", "b.png.jpg", "b.jpg.png", "b.PNG"], 1):
+        coffee.crop((0, 0, 64 + number, 64)).save(photos / name)
+    assert encode(photos, out).output.startswith("4 done, 1 up to date")
+    sizes = {aecodec.read_header(path.read_bytes()).width for path in out.iterdir()}
+    assert (len(list(out.iterdir())), sizes) == (5, {64, 65, 66, 67, 68})
+    assert first.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (["-q", 60], ["-q", 60.01]),
+        ([], ["--model", "s"]),
+        ([], ["--tile", 64]),
+        ([], ["--verify"]),
+        ([], ["--strip"]),
+        (["--max-bytes", 1200], ["--max-bytes", 800]),
+        (["--bpp", 0.7], ["--bpp", 1]),
+        (["--model", "s", "--psnr", 30], ["--model", "s", "--psnr", 33]),
+        (["--model", "s", "--psnr", 33], ["--model", "s", "--psnr", 30]),
+    ],
+)
+def test_file_of_other_options_is_not_up_to_date(
+    tmp_path: Path, coffee: Image.Image, before: list[object], after: list[object]
+) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    coffee.crop((0, 0, 120, 80)).save(photos / "a.png", dpi=(300, 300))
+    for options, state in ((before, "done"), (before, "up to date"), (after, "done"), (after, "up to date")):
+        result = run("encode", photos, out, "-j", 1, *options, *([] if "--model" in options else TINY))
+        assert result.output.startswith(f"1 {state}"), (options, result.output)
 
 
 def test_bad_file_stops_nothing(tmp_path: Path, photos: Path) -> None:
     (photos / "bad.png").write_bytes(b"no picture at all")
-    result = run("encode", photos, tmp_path / "out", "--recursive", "-j", 1)
-    assert result.exit_code == 1
-    assert "3 done" in result.output
-    assert "1 of 4 files failed" in result.output
-    assert str(photos / "bad.png") in result.output
+    for options, state in ((["--dry-run"], "3 planned"), ([], "3 done")):
+        result = encode(photos, tmp_path / "out", "--recursive", *options)
+        assert result.exit_code == 1
+        assert state in result.output
+        assert "1 of 4 files failed" in result.output
+        assert str(photos / "bad.png") in result.output
     assert not list((tmp_path / "out").rglob("bad*"))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "out of memory"),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] can't allocate memory: 9 GB"), "out of memory"),
+        (RuntimeError("CUDA error\nand much more"), "RuntimeError: CUDA error"),
+    ],
+)
+def test_short_memory_and_defects_fail_one_file(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    plain = aecodec.Codec.encode
+
+    def short(codec: aecodec.Codec, picture: object, **options: object) -> bytes:
+        if picture.pixels.shape[1] == 120:  # type: ignore[attr-defined]
+            raise error
+        return plain(codec, picture, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(aecodec.Codec, "encode", short)
+    result = encode(photos, tmp_path / "out", "--report", tmp_path / "report.csv")
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (1, f"{photos / 'a.png'}: {told}")
+    assert {name: row["state"] for name, row in rows(tmp_path / "report.csv").items()} == {
+        "a.png": "failed",
+        "a.jpg": "done",
+    }
+    assert run("encode", photos / "a.png", tmp_path / "a.aec", *TINY).exit_code == 1
+
+
+def test_formats_of_plugins_are_not_left_out(tmp_path: Path, coffee: Image.Image) -> None:
+    """A process that has read nothing else: the plugins are not registered yet."""
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    (tmp_path / "photos").mkdir()
+    coffee.crop((0, 0, 64, 48)).save(tmp_path / "photos" / "a.HEIC", format="HEIF")
+    command = [sys.executable, "-P", "-m", "aecodec.cli", "encode", tmp_path / "photos", tmp_path, "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "1 planned" in done.stdout, done.stderr
+
+
+def test_what_is_no_picture_is_counted_with_the_reason(tmp_path: Path, photos: Path) -> None:
+    """Formats of which Pillow knows the name only, metadata of macOS, and pictures whose plugin is missing."""
+    for name in ("clip.mpg", "data.h5", "w.grib", "._photo.jpg", "a.aec", "b.HIF"):
+        (photos / name).write_bytes(b"no picture")
+    without = "import sys; sys.modules['pillow_heif'] = None; from aecodec.cli.app import run; run()"
+    command = [sys.executable, "-P", "-c", without, "encode", photos, tmp_path / "out", "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[2:] == [
+        "2 planned",
+        "skipped: 1 .aec, 1 .hif (install pillow-heif), 1 folders (--recursive goes into them), 5 no pictures",
+    ]
+
+
+def test_folder_of_no_pictures_says_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "clip.mpg").touch()
+    (tmp_path / "folder").mkdir()
+    told = "holds no files to work on, skipped: 1 folders (--recursive goes into them), 1 no pictures\n"
+    assert encode(tmp_path, tmp_path).stderr == f"Error: {tmp_path} {told}"
+
+
+def test_linked_folders_are_gone_into_once(tmp_path: Path, photos: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (photos / "a.png").rename(elsewhere / "c.png")
+    (photos / "linked").symlink_to(elsewhere)
+    (photos / "again").symlink_to(photos / "2026")
+    (elsewhere / "loop").symlink_to(photos)
+    (photos / "gone.png").symlink_to(tmp_path / "nowhere")
+    result = encode(photos, tmp_path / "out", "--recursive")
+    assert result.stderr == f"Error: 1 of 4 files failed\n{photos / 'gone.png'}: no such file\n"
+    assert files_below(tmp_path / "out") == ["2026/may/b.webp.aec", "a.jpg.aec", "linked/c.png.aec"]
+
+
+@pytest.fixture
+def stranger() -> Iterator[Path]:
+    """A folder, and meanwhile this process is nobody, who may not do everything."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        me = os.geteuid()
+        if me == 0:
+            os.seteuid(65534)
+        try:
+            yield Path(name)
+        finally:
+            for path in Path(name).rglob("*"):
+                if path.is_dir():
+                    path.chmod(0o700)
+            os.seteuid(me)
+
+
+def test_folder_without_permission_fails_alone(stranger: Path, coffee: Image.Image) -> None:
+    photos, report = stranger / "photos", stranger / "report.csv"
+    for name, mode in (("listable", 0o400), ("private", 0o000), ("sound", 0o700)):
+        (photos / name).mkdir(parents=True)
+        coffee.crop((0, 0, 40, 30)).save(photos / name / f"{name}.png")
+        (photos / name).chmod(mode)
+    (stranger / "out").mkdir()
+    (stranger / "out" / "fixed").touch()
+    (photos / "fixed").mkdir()
+    coffee.crop((0, 0, 40, 30)).save(photos / "fixed" / "fixed.png")
+    result = encode(photos, stranger / "out", "-r", "--report", report)
+    assert result.exit_code == 1, result.output
+    found = {name: (row["state"], row["error"].partition(": ")[2]) for name, row in rows(report).items()}
+    assert found.pop("sound.png") == ("done", "")
+    assert {name: state for name, (state, _) in found.items()} == dict.fromkeys(
+        ["listable.png", "private", "fixed.png"], "failed"
+    )
+    assert "Permission denied" in found["listable.png"][1]
+    assert found["private"][1] == "Permission denied"
+    assert "exists" in found["fixed.png"][1] or "ot a directory" in found["fixed.png"][1]
+    assert files_below(stranger / "out") == ["fixed", "sound/sound.png.aec"]
+
+
+def test_report_is_checked_before_the_work(tmp_path: Path, photos: Path) -> None:
+    for report, message in (
+        (tmp_path / "nodir" / "r.csv", "no folder"),
+        (tmp_path, "not a regular file"),
+        (photos / "a.jpg", "has the suffix of JPEG"),
+    ):
+        before = (photos / "a.jpg").read_bytes()
+        result = encode(photos, tmp_path / "out", "--report", report)
+        assert (result.exit_code, message in result.stderr) == (1, True), result.output
+        assert not (tmp_path / "out").exists()
+        assert (photos / "a.jpg").read_bytes() == before
+
+
+def test_report_to_a_pipe(tmp_path: Path, photos: Path) -> None:
+    result = encode(photos, tmp_path / "out", "--report", "-")
+    assert [row["state"] for row in csv.DictReader(io.StringIO(result.stdout))] == ["done", "done"]
+    assert result.stderr.startswith("2 done: ")
+    assert not Path("-").exists()
+
+
+def test_notes_name_their_file_and_are_in_the_report(tmp_path: Path, photos: Path) -> None:
+    Image.fromarray(np.full((20, 20), 999, np.uint16)).save(photos / "deep.png")
+    report, loss = tmp_path / "r.csv", f"{photos / 'deep.png'}: 16 bits per channel are reduced to 8"
+    assert encode(photos, tmp_path / "out", "--report", report).stderr == f"Note: {loss}\n"
+    assert {name: row["notes"] for name, row in rows(report).items()} == {"a.png": "", "a.jpg": "", "deep.png": loss}
+    arguments = ["encode", photos, tmp_path / "out", "--report", report, "-j", "2", *TINY, "--force", "--quiet"]
+    done = subprocess.run([sys.executable, "-P", "-m", "aecodec.cli", *arguments], capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"", b"")
+    assert rows(report)["deep.png"]["notes"] == loss
+
+
+def test_names_that_are_not_utf8(tmp_path: Path, photos: Path) -> None:
+    name = os.fsdecode(b"K\xf6nig.jpg")
+    (photos / "a.jpg").rename(photos / name)
+    (photos / "a.png").rename(photos / os.fsdecode(b"bad\xff.png"))
+    (photos / os.fsdecode(b"bad\xff.png")).write_bytes(b"no picture")
+    arguments = ["encode", photos, tmp_path / "out", "-j", "1", "--report", tmp_path / "r.csv", *TINY]
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "aecodec.cli", *arguments],
+        capture_output=True,
+        env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        check=False,
+    )
+    assert done.returncode == 1
+    assert b"1 done" in done.stdout
+    assert b"1 of 2 files failed\n" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert {row["state"] for row in rows(tmp_path / "r.csv").values()} == {"done", "failed"}
+    assert (tmp_path / "out" / f"{name}.aec").exists()
+    dry = run("encode", photos, tmp_path / "other", "--dry-run")
+    assert "K\\udcf6nig.jpg" in dry.output
+
+
+def test_many_files_begin_at_once(tmp_path: Path) -> None:
+    """Processor time up to the first file of 20,000, half of which are there already: not their square."""
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    for folder in (photos, out):
+        folder.mkdir()
+    for number in range(20_000):
+        (photos / f"{number}.png").touch()
+    begun = []
+
+    def engine(jobs: Iterable[Job], work: Callable[[Job], Outcome]) -> Generator[Outcome, None, None]:
+        for job in jobs:
+            begun.append(time.process_time())
+            yield work(job)
+
+    def current(job: Job) -> bool:
+        return int(job.source.stem) % 2 == 0
+
+    started = time.process_time()
+    found = batch.plan(photos, out, recursive=True)
+    done = partial(Outcome, target="", state="done")
+    batch.run(
+        found, lambda job: done(str(job.source)), engine, current, dry_run=False, report=tmp_path / "r.csv", quiet=True
+    )
+    assert len(begun) == 10_000
+    assert begun[0] - started < 3  # 100 s when it was quadratic
+    assert begun[-1] - started < 6
+
+
+def test_killed_process_loses_its_file_alone(tmp_path: Path) -> None:
+    names = ["always", "once", *"abcdef"]
+    results = list(in_processes(names, partial(process_work.die, tmp_path), "dead: {}".format, 2))
+    assert sorted(results) == sorted(["dead: always", "once", *"abcdef"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_processes_end_with_their_parent_and_the_report_stands(tmp_path: Path, number: signal.Signals) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen([sys.executable, process_work.__file__, tmp_path], stderr=subprocess.PIPE) as parent:
+        with (tmp_path / "pipe").open("rb") as pipe:
+            assert pipe.read(2) == b"bb"  # the first file is done, both processes are at work
+            parent.send_signal(number)
+            assert pipe.read() == b""  # nobody is left who could write
+        parent.wait()
+        assert parent.stderr is not None
+        assert parent.stderr.read() == b""
+    assert parent.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    assert [(name, row["state"]) for name, row in rows(tmp_path / "report.csv").items()] == [("a", "done")]
+
+
+def test_gpu_is_for_one_process(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[object, object]] = []
+
+    def record(_: object, work: partial[Outcome], engine: partial[object], *__: object, **___: object) -> None:
+        seen.append((engine.keywords["count"], work.args[0].device))
+
+    monkeypatch.setattr(batch, "run", record)
+    for has_cuda in (True, False):
+        monkeypatch.setattr("aecodec.cli.app.has_cuda", lambda found=has_cuda: found)
+        run("encode", photos, tmp_path / "out", *TINY)
+    assert seen == [(1, "cuda"), (os.cpu_count(), "cpu")]
+
+
+def test_target_that_leads_to_an_original_is_refused(tmp_path: Path, photos: Path) -> None:
+    original = (photos / "a.jpg").read_bytes()
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.png.aec").symlink_to(photos / "a.jpg")
+    (out / "a.jpg.aec").hardlink_to(photos / "a.jpg")
+    result = encode(photos, out)
+    assert "2 of 2 files failed" in result.stderr
+    assert (photos / "a.jpg").read_bytes() == (out / "a.jpg.aec").read_bytes() == original
 
 
 def test_options_of_folders_need_one(tmp_path: Path, photos: Path) -> None:
@@ -77,6 +385,8 @@ def test_options_of_folders_need_one(tmp_path: Path, photos: Path) -> None:
     result = run("encode", tmp_path, tmp_path / "out")
     assert result.exit_code == 1
     assert "--recursive" in result.output
+    result = run("encode", tmp_path / "nowhere", tmp_path / "out", "--recursive")
+    assert (result.exit_code, result.stderr) == (1, f"Error: no folder {tmp_path / 'nowhere'}\n")
 
 
 @pytest.mark.slow

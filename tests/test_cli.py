@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -203,7 +205,7 @@ def test_targets_in_place_of_a_quality(tmp_path: Path, photo: Path) -> None:
     result = run("encode", photo, packed, "--psnr", 99)
     assert (result.exit_code, "quality 100 gives" in result.stderr) == (1, True)
     result = run("encode", photo, packed, "--psnr", 30, "-q", 50)
-    assert (result.exit_code, "give one of" in result.stderr) == (1, True)
+    assert (result.exit_code, "give one of" in result.stderr) == (2, True)
 
 
 def test_info_tells_the_header(photo: Path) -> None:
@@ -335,8 +337,17 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], int, str]]:
         "trailing garbage": (["decode", folder / "tail.aec", png, *tiny], 1, "section header needs 9 bytes, got 7"),
         "text": (["decode", folder / "text.aec", png], 1, "not an .aec file"),
         "other weights": (["decode", good, png], 1, "file needs weights"),
+        "weights of others": (["decode", good, png], 1, "(--weights names a file of others)"),
         "suffix": (["decode", good, folder / "out.xyz", *tiny], 1, "no image format"),
-        "info of text": (["info", folder / "text.aec"], 1, "not an .aec file"),
+        "encode to a picture": (["encode", DATA / "coffee.png", png, *tiny], 1, "out.png has the suffix of PNG"),
+        "encode to a format of plugins": (["encode", DATA / "coffee.png", folder / "a.jxl", *tiny], 1, "suffix of JXL"),
+        "decode to .aec": (["decode", good, out, *tiny], 1, "out.aec is named like an encoded one"),
+        "no folder": (["encode", folder / "none", out, "-r"], 1, "no folder"),
+        "two targets": (["encode", folder / "none", out, "--psnr", "35", "--bpp", "1"], 2, "give one of"),
+        "tile": (["encode", DATA / "coffee.png", out, "--tile", "100"], 2, "100 is not a multiple of 64 in 64..4096"),
+        "stdin twice": (["compare", "-", "-"], 1, "standard input can be one of the files"),
+        "file elsewhere": (["info", "file://host/a.aec"], 1, "is a file of the machine host"),
+        "info of text": (["info", folder / "text.aec"], 1, "text.aec: not an .aec file"),
         "no pictures": (["train", folder / "folder", "--out", folder / "run"], 1, "no pictures in"),
         "no data": (["train", folder / "none", "--out", folder / "run"], 1, "no file or folder"),
         "broken shard": (["train", folder / "shard.tar", "--out", folder / "run"], 1, "is no tar shard"),
@@ -361,6 +372,94 @@ def test_bad_input_is_one_line_and_harms_nothing(tmp_path: Path) -> None:
         assert code == 2 or len(result.stderr.splitlines()) == 1, name
         assert (tmp_path / "out.aec").read_bytes() == (tmp_path / "out.png").read_bytes() == b"precious", name
     assert not list(tmp_path.glob(".*"))
+
+
+def test_source_is_never_the_target(tmp_path: Path, photo: Path) -> None:
+    """By its own name, a link, another name of the file, a folder that is linked, or a URL."""
+    packed = tmp_path / "packed"
+    assert run("encode", photo, packed, *TINY).exit_code == 0
+    for original, command in ((photo, "encode"), (packed, "decode")):
+        before = original.read_bytes()
+        for name in ("symbolic", "hard", "folder"):
+            (tmp_path / name).unlink(missing_ok=True)
+        (tmp_path / "symbolic").symlink_to(original)
+        (tmp_path / "hard").hardlink_to(original)
+        (tmp_path / "folder").symlink_to(tmp_path)
+        (tmp_path / "self.aec").unlink(missing_ok=True)
+        (tmp_path / "self.aec").symlink_to(tmp_path / "self.aec")
+        same = [original, tmp_path / "symbolic", tmp_path / "hard", tmp_path / "folder" / original.name]
+        for target in [*same, f"local://{original}", f"file://{original}"]:
+            result = run(command, original, target, *TINY)
+            assert result.exit_code == 1, (command, target)
+            assert result.stderr.startswith("Error: "), (command, target)
+            assert original.read_bytes() == before, (command, target)
+    (tmp_path / "other.aec").symlink_to(photo)
+    result = run("encode", DATA / "coffee.png", tmp_path / "other.aec", *TINY)
+    assert (result.exit_code, f"{photo}, where {tmp_path / 'other.aec'} leads to," in result.stderr) == (1, True)
+
+
+def test_pipes_and_urls_in_every_command(tmp_path: Path, photo: Path) -> None:
+    golden = DATA / "golden" / "gray.aec"
+    strange = tmp_path / "my photo #1%.aec"
+    strange.write_bytes(golden.read_bytes())
+    quoted = str(strange).replace("%", "%25").replace(" ", "%20")
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/a.aec", golden.read_bytes())
+    memory.pipe("/a.png", (DATA / "golden" / "gray.png").read_bytes())
+    original = DATA / "golden" / "gray.png"
+    for name in ("-", "memory://a.aec", f"file://{quoted}", f"FILE://localhost{quoted}", "pipe"):
+        for before, after in (
+            (["info"], []),
+            (["compare", original], TINY),
+            (["verify"], ["--original", "memory://a.png", *TINY]),
+            (["decode"], [tmp_path / "out.png", *TINY]),
+        ):
+            source, ends = name, []
+            if name == "pipe":  # <(...) of a shell
+                ends = list(os.pipe())
+                os.write(ends[1], golden.read_bytes())
+                os.close(ends.pop())
+                source = f"/dev/fd/{ends[0]}"
+            command = [str(word) for word in (*before, source, *after)]
+            result = CliRunner().invoke(main, command, input=golden.read_bytes())
+            for end in ends:
+                os.close(end)
+            assert result.exit_code == 0, (command, result.output)
+    there, here = os.pipe()
+    os.write(here, photo.read_bytes())
+    os.close(here)
+    assert run("encode", f"/dev/fd/{there}", "memory://b.aec", *TINY).exit_code == 0
+    os.close(there)
+    assert aecodec.read_header(memory.cat("/b.aec")).width == 150
+
+
+def test_file_that_is_named_like_a_pipe(tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("encode", photo, "./-", *TINY).exit_code == 0
+    assert run("info", "./-").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [("info {aec} >&-", 0), ("info {aec} >&- 2>&-", 0), ("info - <&-", 1), ("info {aec} >/dev/full", 1)],
+)
+def test_closed_standard_streams(command: str, code: int) -> None:
+    program = f"{sys.executable} -P -m aecodec.cli {command.format(aec=DATA / 'golden' / 'gray.aec')}"
+    done = subprocess.run(program, shell=True, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+
+
+def test_written_file_is_whole_where_standard_streams_are_closed(tmp_path: Path, photo: Path) -> None:
+    """Which else would be the file: the lowest number that is free is the next to be opened."""
+    words = [sys.executable, "-P", "-m", "aecodec.cli", "encode", photo, tmp_path / "a.aec", *TINY]
+    done = subprocess.run(f"{shlex.join(map(str, words))} <&- >&- 2>&-", shell=True, check=False)
+    assert done.returncode == 0
+    assert run("decode", tmp_path / "a.aec", tmp_path / "a.png", *TINY).exit_code == 0
+
+
+def test_smaller_tiles_on_request(tmp_path: Path, photo: Path) -> None:
+    assert run("encode", photo, tmp_path / "a.aec", "--tile", 64, *TINY).exit_code == 0
+    assert "6 of 64 x 64 pixels" in run("info", tmp_path / "a.aec").output
 
 
 def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,9 @@ import random
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from support import DATA
 
 from aecodec import Codec
 from aecodec.cli.app import main
-from aecodec.cli.files import remove_leftovers, replace_file
+from aecodec.cli.files import read_picture, remove_leftovers, replace_file
 
 TINY = ["--weights", str(DATA / "tiny.safetensors")]
 GOLDEN = DATA / "golden" / "tiles.aec"
@@ -97,7 +97,7 @@ def test_full_disk_stops_no_folder(small_disk: Path, noise: Path, coffee: Image.
         path.rename(photos / path.name)
     result = run("encode", "-q", 100, "-j", 1, photos, small_disk, *TINY)
     assert (result.exit_code, "1 of 2 files failed" in result.stderr) == (1, True), result.output
-    assert [path.name for path in small_disk.iterdir()] == ["small.aec"]
+    assert [path.name for path in small_disk.iterdir()] == ["small.png.aec"]
 
 
 def test_read_only_disk(small_disk: Path, noise: Path) -> None:
@@ -143,29 +143,51 @@ def test_folders_are_swept_too(tmp_path: Path, coffee: Image.Image) -> None:
     assert run("encode", tmp_path / "photos", tmp_path / "out", "--dry-run", *TINY).exit_code == 0
     assert dead.exists()
     assert run("encode", "-j", 1, tmp_path / "photos", tmp_path / "out", *TINY).exit_code == 0
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.aec"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png.aec"]
 
 
 def test_a_sweep_at_the_worst_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another run takes the new file for a leftover before it is locked: a second one is made."""
-    monkeypatch.setattr("aecodec.cli.files.tempfile.mkstemp", _swept(tmp_path, times=2))
+    flock, sweeps = fcntl.flock, iter(range(2))
+
+    def swept(descriptor: int, operation: int) -> None:
+        if operation == fcntl.LOCK_EX and next(sweeps, None) is not None:
+            remove_leftovers(tmp_path)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", swept)
     replace_file(tmp_path / "a.aec", b"new")
+    assert next(sweeps, None) is None
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.aec", b"new")]
 
 
-def _swept(folder: Path, times: int) -> Callable[..., tuple[int, str]]:
-    """A mkstemp whose first files do not live long."""
-    mkstemp = tempfile.mkstemp
-    left = [times]
+def test_threads_leave_umask_and_pixel_limit_alone(tmp_path: Path) -> None:
+    """Both belong to the process: what one thread sets for a moment, another would take for what was there."""
+    Image.new("1", (10, 10)).save(tmp_path / "a.png")
+    before = os.umask(0o027)
+    limit = Image.MAX_IMAGE_PIXELS
 
-    def made(*, prefix: str, suffix: str, dir: Path) -> tuple[int, str]:  # noqa: A002 - as mkstemp has it
-        descriptor, name = mkstemp(prefix=prefix, suffix=suffix, dir=dir)
-        if left[0]:
-            left[0] -= 1
-            remove_leftovers(folder)
-        return descriptor, name
+    def work(number: int) -> None:
+        read_picture(tmp_path / "a.png")
+        replace_file(tmp_path / f"{number}.aec", b"new")
 
-    return made
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, range(200)))
+        assert limit == Image.MAX_IMAGE_PIXELS
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("*.aec")} == {0o640}
+    finally:
+        assert os.umask(before) == 0o027
+
+
+def test_system_without_fcntl(tmp_path: Path, coffee: Image.Image) -> None:
+    """Windows has none: the commands run, and no file is half-written."""
+    coffee.crop((0, 0, 40, 30)).save(tmp_path / "a.png")
+    (tmp_path / ".aecodec-dead.tmp").write_bytes(b"half a file")
+    script = "import sys; sys.modules['fcntl'] = None; from aecodec.cli.app import run; run()"
+    arguments = ["encode", tmp_path / "a.png", tmp_path / "a.aec", *TINY]
+    subprocess.run([sys.executable, "-P", "-c", script, *arguments], check=True, capture_output=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.aec", "a.png"]
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

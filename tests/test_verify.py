@@ -133,4 +133,4 @@ def test_folders_are_verified_too(tmp_path: Path, coffee: Image.Image) -> None:
     (tmp_path / "photos").mkdir()
     coffee.crop((0, 0, 60, 50)).save(tmp_path / "photos" / "a.png")
     assert run("encode", "--verify", tmp_path / "photos", tmp_path / "out", "-j", 1, *TINY).exit_code == 0
-    assert SectionKind.DIGEST in unpack((tmp_path / "out" / "a.aec").read_bytes()).sections
+    assert SectionKind.DIGEST in unpack((tmp_path / "out" / "a.png.aec").read_bytes()).sections
