@@ -14,14 +14,14 @@ import aecodec.cli
 
 ROWS = [
     {"errors", "_native"},
-    {"container", "metrics", "tables"},
+    {"container", "effort", "metrics", "tables"},
     {"alpha", "digest", "image"},
     {"entropy", "prior", "reference", "rescue"},
-    {"effort", "layers", "symbols", "target", "weights", "workers"},
+    {"layers", "symbols", "weights", "workers"},
     {"model"},
     {"preview", "refine"},
     {"transform"},
-    {"aim"},
+    {"target"},
     {"codec"},
     {"imageio", "numcodecs", "pillow", "train"},
 ]
