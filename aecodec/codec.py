@@ -14,7 +14,6 @@ from PIL import Image
 from torch import Tensor
 
 from aecodec import weights
-from aecodec.aim import Aim
 from aecodec.alpha import decode_alpha, encode_alpha
 from aecodec.arguments import as_integer, as_number
 from aecodec.container import (
@@ -39,7 +38,7 @@ from aecodec.model import SYNTHESIS_HALO, Autoencoder, complexity
 from aecodec.prior import SCALES, quality_level
 from aecodec.rescue import Loss, Remains, fill_lost, partial_alpha, salvage
 from aecodec.symbols import Symbols, TileCoder
-from aecodec.target import pick_target
+from aecodec.target import TargetEncoder, pick_target
 from aecodec.transform import Progress, Transform
 from aecodec.workers import Workers
 
@@ -159,8 +158,8 @@ class Codec:
         if target is None:
             symbols = self.transform.analyze(picture.pixels, header, work, progress)
         else:
-            aim = Aim(target, self.transform, self._pack, picture, header, sections, work, progress)
-            symbols, header = aim.run()
+            encoder = TargetEncoder(target, self.transform, self._pack, picture, header, sections, work, progress)
+            symbols, header = encoder.run()
         return (self._pack_verified if verify else self._pack)(symbols, header, sections)
 
     def decode(

@@ -8,16 +8,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from aecodec.arguments import as_integer
 from aecodec.errors import InputError
-from aecodec.prior import SCALES, SKIPPED_SCALES
-from aecodec.tables import TableSet
 
 DEFAULT_EFFORT = 3
-REACH = 64  # symbols whose bits are told apart
 ERROR_WORTH = 1.1  # from one quality to the next, less error costs more bits than the loss says: 1.05 to 1.25 times
 
 
@@ -60,18 +54,3 @@ def pick_effort(level: int) -> Effort:
     if not 0 <= level < len(EFFORTS):
         raise InputError(f"effort must be 0..{len(EFFORTS) - 1}, got {level}")
     return EFFORTS[level]
-
-
-class Costs:
-    """What y symbols cost, by table index."""
-
-    def __init__(self, tables: TableSet) -> None:
-        self.bits = tables.bits(slice(-SCALES, None), REACH)  # [SCALES, 2 * REACH + 1]
-        self.bits[:SKIPPED_SCALES] = 0
-
-    def dead_zone(self, effort: Effort) -> NDArray[np.float32]:
-        """[SCALES]: values nearer to 0 are coded as 0; inf where nothing is coded."""
-        saved = self.bits[:, REACH + 1] - self.bits[:, REACH]
-        zone = 0.5 + effort.dead_zone * saved**2
-        zone[:SKIPPED_SCALES] = np.inf
-        return zone

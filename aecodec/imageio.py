@@ -23,6 +23,7 @@ from PIL import Image, ImageOps
 
 import aecodec
 from aecodec.container import MAGIC, read_front
+from aecodec.effort import DEFAULT_EFFORT
 from aecodec.errors import InputError
 from aecodec.image import Metadata
 
@@ -64,7 +65,7 @@ class AecodecPlugin(PluginV3):
         mode: str | None = None,
         is_batch: bool | None = None,
         quality: float = 60.0,
-        effort: int = 3,
+        effort: int = DEFAULT_EFFORT,
     ) -> bytes | None:
         """Encode one picture, or a batch of one; its bytes if the target is imageio's "<bytes>".
 

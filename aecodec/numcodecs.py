@@ -18,6 +18,7 @@ from PIL import Image
 
 import aecodec
 from aecodec.container import MAX_SIDE
+from aecodec.effort import DEFAULT_EFFORT, pick_effort
 from aecodec.errors import InputError
 
 _CHANNELS = (1, 2, 3, 4)
@@ -35,8 +36,7 @@ class Aecodec(Codec):  # type: ignore[misc] # numcodecs is untyped
 
     codec_id = "aecodec"
 
-    def __init__(self, quality: float = 60.0, effort: int = 3) -> None:
-        from aecodec.effort import pick_effort
+    def __init__(self, quality: float = 60.0, effort: int = DEFAULT_EFFORT) -> None:
         from aecodec.prior import quality_level
 
         quality_level(quality)

@@ -1,4 +1,7 @@
-"""The coded integers of a picture, and a tile of them to its stream and back. No float decides anything here."""
+"""The coded integers of a picture, a tile of them to its stream and back, and what they cost.
+
+No float decides anything here but costs, which guide an encoder alone.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,10 @@ from numpy.typing import NDArray
 from aecodec import entropy
 from aecodec.container import STRIDE, Y_STRIDE, Box
 from aecodec.errors import FormatError, InputError
-from aecodec.prior import SKIPPED_SCALES, Z_LIMIT, Prior
+from aecodec.prior import SCALES, SKIPPED_SCALES, Z_LIMIT, Prior
 from aecodec.tables import TableSet
+
+REACH = 64  # symbols whose bits are told apart
 
 
 class Symbols(NamedTuple):
@@ -89,3 +94,18 @@ class TileCoder:
 
     def _y_tables(self, y_index: NDArray[np.uint8]) -> NDArray[np.uint16]:
         return y_index.astype(np.uint16) + np.uint16(self.prior.z_tables)
+
+
+class Costs:
+    """What y symbols cost in bits, by table index."""
+
+    def __init__(self, tables: TableSet) -> None:
+        self.bits = tables.bits(slice(-SCALES, None), REACH)  # [SCALES, 2 * REACH + 1]
+        self.bits[:SKIPPED_SCALES] = 0
+
+    def dead_zone(self, width: float) -> NDArray[np.float32]:
+        """[SCALES]: values nearer to 0 are coded as 0; inf where nothing is coded. width is that of Effort."""
+        saved = self.bits[:, REACH + 1] - self.bits[:, REACH]
+        zone = 0.5 + width * saved**2
+        zone[:SKIPPED_SCALES] = np.inf
+        return zone

@@ -1,8 +1,10 @@
-"""What an encode aims at, in place of a quality, and the search for the quality that gets there."""
+"""Targets: what an encode shall meet in place of a quality, and the search for the quality that does."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,8 +14,15 @@ from numpy.typing import NDArray
 
 from aecodec import metrics
 from aecodec.arguments import as_number
-from aecodec.errors import InputError
+from aecodec.container import Header, SectionKind
+from aecodec.effort import Effort
+from aecodec.errors import InputError, PictureWarning
+from aecodec.image import Picture, shown_pixels
 from aecodec.prior import MAX_LEVEL, MIN_LEVEL
+from aecodec.symbols import Symbols
+from aecodec.transform import Latent, Progress, Transform
+
+Sections = dict[SectionKind, bytes]
 
 # How values grow with levels from the first to the last, evenly spaced: means over the validation pictures.
 _GROWTH = {
@@ -58,12 +67,12 @@ class Target:
             return value - _JOINT_SIZE / block + math.log(pixels / side**2)
         return value + _JOINT_PSNR / block if self.name == "psnr" else value
 
-    def search(self, pixels: int) -> Search:
+    def search(self, pixels: int) -> LevelSearch:
         """The search for this target in a picture. Sizes are compared by their logarithm, which grows evenly."""
         if not self.is_size:
-            return Search(self.value, self.value + _QUALITY_SLACK, keep_below=False, growth=_GROWTH[self.name])
+            return LevelSearch(self.value, self.value + _QUALITY_SLACK, keep_below=False, growth=_GROWTH[self.name])
         high = math.log(max(self.limit_bytes(pixels), 1))
-        return Search(high + math.log(1 - _SIZE_SLACK), high, keep_below=True, growth=_GROWTH["size"])
+        return LevelSearch(high + math.log(1 - _SIZE_SLACK), high, keep_below=True, growth=_GROWTH["size"])
 
     def impossible(self, reached: float, pixels: int) -> InputError:
         """The error for a target that no quality meets; reached is what the nearest one does, as search measures it."""
@@ -73,7 +82,7 @@ class Target:
             return InputError(f"no file of this picture is that small: quality 1 needs {at_least}")
         return InputError(f"{self} is out of reach: quality 100 gives {self._shown(reached)}")
 
-    def extreme(self, level: int, reached: float, search: Search) -> str | None:
+    def extreme(self, level: int, reached: float, search: LevelSearch) -> str | None:
         """What a user should know of a target that leads to an end of the qualities; None in between."""
         if level == MIN_LEVEL:
             return f"{self} is met by quality 1, the lowest, with {self._shown(reached)}"
@@ -130,7 +139,7 @@ class Point(NamedTuple):
 
 
 @dataclass
-class Search:
+class LevelSearch:
     """Looks for the level whose measured value lies in low..high; values grow with levels.
 
     Where two neighboring levels lie on both sides, or all on one, it ends with the better of them: the highest level
@@ -146,7 +155,7 @@ class Search:
     found: bool = False
     value: float = math.nan  # what was measured there
 
-    def run(self, measure: Callable[[int], float], rehearse: Callable[[int], float] | None = None) -> Search:
+    def run(self, measure: Callable[[int], float], rehearse: Callable[[int], float] | None = None) -> LevelSearch:
         """rehearse: a cheap measurement that grows alike, a constant away."""
         below, above = Point(MIN_LEVEL - 1, -math.inf), Point(MAX_LEVEL + 1, math.inf)
         points: list[Point] = []
@@ -169,7 +178,7 @@ class Search:
         return self
 
     def _rehearse(self, measure: Callable[[int], float]) -> None:
-        """Bring level and slope to where the aim is expected."""
+        """Bring level and slope to where low..high is expected."""
         points: list[Point] = []
         while len(points) < 2 and self.level not in [point.level for point in points]:
             points.append(Point(self.level, measure(self.level)))
@@ -177,8 +186,8 @@ class Search:
             self.level = self._next(points, MIN_LEVEL - 1, MAX_LEVEL + 1)
 
     def _next(self, points: list[Point], below: int, above: int) -> int:
-        """The level between below and above where the aim is expected."""
-        if len(points) >= _PATIENCE:  # an end first, if the aim may lie beyond it
+        """The level between below and above where low..high is expected."""
+        if len(points) >= _PATIENCE:  # an end first, if low..high may lie beyond it
             return MIN_LEVEL if below < MIN_LEVEL else MAX_LEVEL if above > MAX_LEVEL else (below + above) // 2
         nearest = min(points, key=self._distance)
         expected = self._expected(nearest.level) + ((self.low + self.high) / 2 - nearest.value) / self.slope
@@ -186,7 +195,7 @@ class Search:
         return max(below + 1, min(above - 1, round(guess)))
 
     def _learn(self, points: list[Point]) -> None:
-        """Take the slope from the two points nearest to the aim."""
+        """Take the slope from the two points nearest to low..high."""
         if len(points) > 1:
             a, b = sorted(points, key=self._distance)[:2]
             slope = (a.value - b.value) / (self._expected(a.level) - self._expected(b.level))
@@ -201,3 +210,76 @@ class Search:
 
     def _distance(self, point: Point) -> float:
         return abs(point.value - (self.low + self.high) / 2)
+
+
+class TargetEncoder:
+    """Encodes one picture until a target is met: measures each quality that the search asks for."""
+
+    def __init__(
+        self,
+        target: Target,
+        transform: Transform,
+        pack: Callable[[Symbols, Header, Sections], bytes],
+        picture: Picture,
+        header: Header,
+        sections: Sections,
+        effort: Effort,
+        progress: Progress | None = None,
+    ) -> None:
+        """pack makes the file of symbols; sections are what it holds besides, known before."""
+        self.target = target
+        self.transform = transform
+        self.pack = pack
+        self.picture = picture
+        self.header = header
+        self.sections = sections
+        self.effort = effort
+        self.progress = progress
+        self.search = target.search(header.pixels)
+        self.analysis: Latent | None = None
+        self.best: tuple[Symbols, Header] | None = None
+
+    def run(self) -> tuple[Symbols, Header]:
+        """What meets the target; a PictureWarning tells where that is the lowest quality, or less than it allows.
+
+        Raises InputError where no quality does.
+        """
+        pixels = sample(self.picture.pixels)
+        part = None if pixels is None else self.picture._replace(pixels=pixels, alpha=None)
+        self.search.run(self._measure, None if part is None else lambda level: self._rehearse(part, level))
+        if self.best is None:
+            raise self.target.impossible(self.search.value, self.header.pixels)
+        if extreme := self.target.extreme(self.search.level, self.search.value, self.search):
+            warnings.warn(extreme, PictureWarning, stacklevel=3)
+        return self.best
+
+    def _measure(self, level: int) -> float:
+        """What the target is compared with; the best file is kept."""
+        header = dataclasses.replace(self.header, level=level)
+        symbols = self._symbols(header)
+        value = self._value(self.picture, symbols, header, self.sections)
+        if value <= self.search.high if self.search.keep_below else value >= self.search.low:
+            self.best = symbols, header
+        return value
+
+    def _rehearse(self, part: Picture, level: int) -> float:
+        """The same of a sample, as expected of the whole."""
+        height, width, _ = part.pixels.shape
+        header = dataclasses.replace(self.header, width=width, height=height, level=level, alpha=False)
+        symbols = self.transform.analyze(part.pixels, header, self.effort)
+        value = self.target.from_sample(self._value(part, symbols, header, {}), width, self.header.pixels)
+        return math.log(math.exp(value) + sum(map(len, self.sections.values()))) if self.target.is_size else value
+
+    def _symbols(self, header: Header) -> Symbols:
+        """For neighboring levels from the same y, unless it is refined for each."""
+        if self.effort.stages or header.level in (MIN_LEVEL, MAX_LEVEL):
+            return self.transform.analyze(self.picture.pixels, header, self.effort, self.progress)
+        if self.analysis is None or not self.analysis.serves(header.level):
+            self.analysis = self.transform.analyze_once(self.picture.pixels, header)
+        return self.transform.requantize(self.analysis, header, self.effort)
+
+    def _value(self, picture: Picture, symbols: Symbols, header: Header, sections: Sections) -> float:
+        if self.target.is_size:
+            return math.log(len(self.pack(symbols, header, sections)))
+        decoded = picture._replace(pixels=self.transform.synthesize(symbols, header, header.bounds))
+        return self.target.quality(shown_pixels(picture), shown_pixels(decoded))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aecodec.container import STRIDE, Y_STRIDE, Box, Header
-from aecodec.effort import ERROR_WORTH, Costs, Effort
+from aecodec.effort import ERROR_WORTH, Effort
 from aecodec.image import Pixels, crop_padded
 from aecodec.isolation import plain_torch
 from aecodec.layers import Cut
@@ -25,7 +25,7 @@ from aecodec.model import HYPER_REACH, SYNTHESIS_HALO, Autoencoder, anchor_weigh
 from aecodec.preview import render_reduced
 from aecodec.prior import MAX_LEVEL, SKIPPED_SCALES, Z_LIMIT, Prior, anchor_position
 from aecodec.refine import Problem, refine
-from aecodec.symbols import Symbols
+from aecodec.symbols import Costs, Symbols
 from aecodec.tables import TableSet
 from aecodec.workers import Workers
 
@@ -195,7 +195,7 @@ class Transform:
     def quantize_strip(self, y: Strips, strip: Box, header: Header, symbols: Symbols, effort: Effort = PLAIN) -> None:
         """Write y_symbols of a strip: y in units of its step, less the predicted mean."""
         gains = self._anchor_weights(header.level)
-        dead_zone = self.costs.dead_zone(effort)
+        dead_zone = self.costs.dead_zone(effort.dead_zone)
 
         def quantize(box: Box) -> None:
             region = box.grown(SYNTHESIS_HALO, header.padded)
@@ -257,7 +257,7 @@ class Transform:
                 problem = self._problem(x.cpu().numpy(), z_hat.clone(), header.padded, gains.clone(), index, header)
                 y = refine(self.network, y.clone(), problem, effort.stages, lambda: None)
         with plain_torch(self.workers.device):
-            code = _rounding(y, self._on_device(torch.from_numpy(self.costs.dead_zone(effort)[index])))
+            code = _rounding(y, self._on_device(torch.from_numpy(self.costs.dead_zone(effort.dead_zone)[index])))
             y_symbols = self.network.predict(z_hat, gains, code).symbols.short().cpu().numpy()
         return [Symbols(a, b, header.padded, c) for a, b, c in zip(z, y_symbols, index, strict=True)]
 

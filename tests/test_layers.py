@@ -18,11 +18,11 @@ ROWS = [
     {"container", "isolation", "metrics", "tables"},
     {"alpha", "digest", "image"},
     {"entropy", "prior", "reference", "rescue"},
-    {"effort", "layers", "symbols", "target", "weights", "workers"},
+    {"layers", "symbols", "weights", "workers"},
     {"model"},
     {"preview", "refine"},
     {"transform"},
-    {"aim"},
+    {"target"},
     {"codec"},
     {"imageio", "numcodecs", "pillow", "train"},
 ]

@@ -19,7 +19,7 @@ from aecodec import Codec, InputError, PictureWarning, metrics
 from aecodec.cli.app import main
 from aecodec.image import flatten
 from aecodec.prior import MAX_LEVEL, MIN_LEVEL
-from aecodec.target import Search, Target, pick_target
+from aecodec.target import LevelSearch, Target, pick_target
 from aecodec.transform import Transform
 
 
@@ -181,7 +181,7 @@ def test_search_ends_on_the_right_side_of_any_growing_curve(
     measured: list[int] = []
     rehearsed: list[int] = []
     goal = measure(MIN_LEVEL) + place * (min(measure(MAX_LEVEL), 1.5) - measure(MIN_LEVEL))
-    search = Search(goal - 0.01, goal, keep_below=keep_below, growth=(0, 1))
+    search = LevelSearch(goal - 0.01, goal, keep_below=keep_below, growth=(0, 1))
     measured.clear()
     search.run(measure, None if error is None else rehearse)
     assert search.found
@@ -198,7 +198,7 @@ def test_search_ends_on_the_right_side_of_any_growing_curve(
 def test_flat_picture_whose_size_hardly_grows_takes_no_long_search() -> None:
     """Each step that a secant takes there is a little one."""
     measured: list[int] = []
-    search = Search(1.01, 1.03, keep_below=True, growth=(0, 4))
+    search = LevelSearch(1.01, 1.03, keep_below=True, growth=(0, 4))
     search.run(lambda level: measured.append(level) or 1.0)
     assert (search.found, search.level) == (True, MAX_LEVEL)
     assert len(measured) <= 8
