@@ -1,13 +1,17 @@
-# make demo, make test, make lint, make bench: each sets up what it needs in .venv (PYTHON is 3.11 or 3.12)
+# make demo, make test, make lint, make bench: each sets up what it needs in .venv (PYTHON is 3.11 or 3.12).
+# make dev: the sources themselves in .venv, for work on them; the next make test puts the wheel back.
 PYTHON ?= python3
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 BIN := .venv/bin
 WORKERS ?= 2
 PIP := $(BIN)/python -m pip install --quiet
-# Processes that share the tests; tests of one xdist_group run in one process.
+# Processes that share the tests. Tests of one xdist_group run in one of them, one by one: those that need the whole machine
+# ("machine": two cores, memory), and those that share what is dear.
 PYTEST = $(BIN)/python -P -m pytest -n $(WORKERS) --dist loadgroup
+# What an editable install has too, and lint leaves as it is.
+TOOLS = $(firstword $(wildcard .venv/editable) .venv/developer)
 
-.PHONY: demo test test-fast lint bench fuzz clean
+.PHONY: dev demo test test-fast lint bench fuzz clean
 
 # The library as a user gets it: a built wheel, not the source tree.
 .venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find aecodec cli -type f -not -path '*/__pycache__/*')
@@ -17,11 +21,17 @@ PYTEST = $(BIN)/python -P -m pytest -n $(WORKERS) --dist loadgroup
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir .venv/wheel .
 	$(PIP) .venv/wheel/aecodec-*.whl
 	$(BIN)/python -m pip install --quiet --no-deps --force-reinstall .venv/wheel/aecodec-*.whl
+	rm -f .venv/editable
 	touch $@
 
 .venv/developer: .venv/installed
 	$(PIP) "$$(ls .venv/wheel/aecodec-*.whl)[dev]"
 	touch $@
+
+dev: $(TOOLS)
+	$(PIP) --editable ".[dev]"
+	rm -f .venv/installed
+	touch .venv/editable
 
 demo: .venv/installed
 	$(BIN)/python -m bench demo tests/data/coffee.png --out demo
@@ -32,7 +42,7 @@ test: .venv/developer
 test-fast: .venv/developer
 	$(PYTEST) -m "not slow"
 
-lint: .venv/developer
+lint: $(TOOLS)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

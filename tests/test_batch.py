@@ -389,6 +389,7 @@ def test_options_of_folders_need_one(tmp_path: Path, photos: Path) -> None:
     assert (result.exit_code, result.stderr) == (1, f"Error: no folder {tmp_path / 'nowhere'}\n")
 
 
+@pytest.mark.xdist_group("machine")
 @pytest.mark.slow
 def test_processes_write_the_same_files(tmp_path: Path, photos: Path) -> None:
     for name, processes in (("one", "1"), ("two", "2")):

@@ -20,6 +20,7 @@ KODAK = ROOT / "bench" / "results" / "kodak.jsonl"
 # Whose tables are made from committed results:
 PAGES = ("README.md", "docs/benchmarks.md", "docs/training.md", "docs/tasks/fine-tune.md")
 PUBLISHED = compare.published_curves()
+pytestmark = pytest.mark.xdist_group("project")  # whose pages and plots are made once
 
 
 def cells(output: str, first: int = 2) -> dict[str, list[str]]:

@@ -25,6 +25,7 @@ KODAK = ROOT / "bench" / "results" / "kodak.jsonl"
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 NAME = "cup & <b>saucer.png"
 QUALITY = 60
+pytestmark = pytest.mark.xdist_group("report")  # whose page is made once
 
 
 class Report(NamedTuple):

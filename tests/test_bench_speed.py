@@ -19,6 +19,7 @@ from bench.results import Run, Speed, Throughput
 from bench.speed import Job
 
 
+@pytest.mark.xdist_group("machine")
 @pytest.mark.slow
 def test_speed_of_two_codecs(tmp_path: Path) -> None:
     command = (

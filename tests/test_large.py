@@ -65,6 +65,7 @@ def test_borders_of_areas_and_tiles_cannot_be_seen(codec: Codec) -> None:
     assert np.mean(np.abs(encoded_in_parts - np.asarray(whole.decode(data))) > 1) < 0.001
 
 
+@pytest.mark.xdist_group("machine")
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(("width", "height", "limit_mb"), [(4000, 3000, 600), (12_000, 8400, 1500)])
