@@ -258,7 +258,11 @@ def decode(
     form = image_format(target)
     with open_data(source) as data:
         report.timing("open")
-        load = partial(aecodec.Codec.load, weights) if weights else partial(aecodec.Codec.load_for, data)
+        load = (
+            partial(aecodec.Codec.load, weights)
+            if weights
+            else partial(aecodec.Codec.load_for, data, max_pixels=max_pixels)
+        )
         codec = load(device, threads=threads)
         report.timing("load model")
         options: dict[str, Any] = {"region": region, "scale": SCALES[scale], "max_pixels": max_pixels}
@@ -305,8 +309,9 @@ def verify(
 @click.argument("source", type=FILE, metavar="FILE", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 @click.option("--model", is_flag=True, help="Tell about the model instead, the shipped one or that of --weights.")
+@MAX_PIXELS_OPTION
 @MODEL
-def info(source: Path | None, as_json: bool, model: bool, weights: Path | None) -> None:
+def info(source: Path | None, as_json: bool, model: bool, max_pixels: int, weights: Path | None) -> None:
     """Say what the .aec FILE holds, without decoding it.
 
     \b
@@ -315,7 +320,7 @@ def info(source: Path | None, as_json: bool, model: bool, weights: Path | None) 
     """
     if (source is None) != model:
         raise click.UsageError("give either a FILE or --model")
-    facts = file_facts(source) if source else model_facts(weights)
+    facts = file_facts(source, max_pixels) if source else model_facts(weights)
     click.echo(json.dumps(facts) if as_json else file_table(facts) if source else table(facts))
 
 

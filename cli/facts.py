@@ -17,9 +17,9 @@ SECTION_FACTS = [f"{kind.name.lower()}_bytes" for kind in SectionKind]
 MODES = {"L": "gray", "LA": "gray and transparency", "RGB": "color", "RGBA": "color and transparency"}
 
 
-def file_facts(source: Path) -> dict[str, Any]:
+def file_facts(source: Path, max_pixels: int) -> dict[str, Any]:
     data = source.read_bytes()
-    header, sections, tiles = unpack(data)
+    header, sections, tiles = unpack(data, max_pixels=max_pixels)
     facts: dict[str, Any] = {
         "file": str(source),
         "format_version": FORMAT_VERSION,
