@@ -306,7 +306,11 @@ def decode(
     remove_leftovers(target.parent)
     with open_data(source) as data:
         report.timing("open")
-        load = partial(aecodec.Codec.load, weights) if weights else partial(aecodec.Codec.load_for, data)
+        load = (
+            partial(aecodec.Codec.load, weights)
+            if weights
+            else partial(aecodec.Codec.load_for, data, max_pixels=max_pixels)
+        )
         codec = load(device, threads=threads)
         report.timing("load model")
         options: dict[str, Any] = {"region": region, "scale": SCALES[scale], "max_pixels": max_pixels}
@@ -373,8 +377,9 @@ def verify(
 @click.argument("source", type=PLACE, metavar="FILE", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 @click.option("--model", is_flag=True, help="Tell about the model instead, the shipped one or that of --weights.")
+@MAX_PIXELS_OPTION
 @MODEL
-def info(source: Place | None, as_json: bool, model: bool, weights: Path | None) -> None:
+def info(source: Place | None, as_json: bool, model: bool, max_pixels: int, weights: Path | None) -> None:
     """Say what the .aec FILE holds, without decoding it.
 
     \b
@@ -383,7 +388,7 @@ def info(source: Place | None, as_json: bool, model: bool, weights: Path | None)
     """
     if (source is None) != model:
         raise click.UsageError("give either a FILE or --model")
-    facts = file_facts(source) if source else model_facts(weights)
+    facts = file_facts(source, max_pixels) if source else model_facts(weights)
     click.echo(json.dumps(facts) if as_json else file_table(facts) if source else table(facts))
 
 

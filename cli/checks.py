@@ -26,7 +26,7 @@ def verify_file(
         yield "structure", f"{header.width}x{header.height} {header.mode}, {len(tiles)} tiles"
         yield "checksums", f"header and {len(sections) + len(tiles)} sections"
         codec = aecodec.Codec.load(weights_file, device, threads=threads) if weights_file else None
-        codec = codec or aecodec.Codec.load_for(data, device, threads=threads)
+        codec = codec or aecodec.Codec.load_for(data, device, threads=threads, max_pixels=max_pixels)
         codec.check_weights(header)
         yield "weights", f"{header.model_id:08x}"
         image, difference = codec.verify(data, max_pixels=max_pixels)

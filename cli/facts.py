@@ -19,9 +19,9 @@ SECTION_FACTS = [f"{kind.name.lower()}_bytes" for kind in SectionKind]
 MODES = {"L": "gray", "LA": "gray and transparency", "RGB": "color", "RGBA": "color and transparency"}
 
 
-def file_facts(source: Place) -> dict[str, Any]:
+def file_facts(source: Place, max_pixels: int) -> dict[str, Any]:
     with open_data(source) as data:
-        header, sections, tiles = unpack(data)
+        header, sections, tiles = unpack(data, max_pixels=max_pixels)
         size = len(data)
     facts: dict[str, Any] = {
         "file": str(source),

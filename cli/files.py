@@ -172,7 +172,8 @@ def read_shown(path: Place, device: str, weights: Path | None, max_pixels: int) 
         if data[: len(MAGIC)] != MAGIC:
             picture = read_picture(path, data, max_pixels=max_pixels, strip=True)
             return shown_pixels(picture._replace(gray=False)), len(data)
-        codec = aecodec.Codec.load(weights, device) if weights else aecodec.Codec.load_for(data, device)
+        codec = aecodec.Codec.load(weights, device) if weights else None
+        codec = codec or aecodec.Codec.load_for(data, device, max_pixels=max_pixels)
         return shown(codec.decode(data, max_pixels=max_pixels)), len(data)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -182,13 +184,39 @@ def test_index_without_a_table_is_refused(message: tuple[TableSet, NDArray[np.in
         encode_symbols(symbols, indexes + 1, tables)
 
 
-def test_coding_releases_the_gil(message: tuple[TableSet, NDArray[np.int16], NDArray[np.uint16]]) -> None:
+@pytest.fixture
+def patient_threads() -> Iterator[None]:
+    """Nobody takes the interpreter from a thread that does not give it away."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(100)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("patient_threads")
+@pytest.mark.parametrize("direction", ["encode", "decode"])
+def test_coding_releases_the_gil(
+    message: tuple[TableSet, NDArray[np.int16], NDArray[np.uint16]], direction: str
+) -> None:
+    """Another thread gets on before the coder is done. Held, the interpreter would be back only afterwards."""
     tables, symbols, indexes = message
     many, which = np.tile(symbols, 20_000), np.tile(indexes, 20_000)
-    ticks = 0
-    coding = threading.Thread(target=encode_symbols, args=(many, which, tables))
+    data = encode_symbols(many, which, tables)
+    work = {
+        "encode": lambda: encode_symbols(many, which, tables),
+        "decode": lambda: SymbolReader(data, tables).read(which),
+    }[direction]
+    events = []
+    begun = threading.Event()
+
+    def code() -> None:
+        begun.set()
+        work()
+        events.append("coded")
+
+    coding = threading.Thread(target=code)
     coding.start()
-    while coding.is_alive():
-        ticks += 1
+    begun.wait()
+    events.append("got on")
     coding.join()
-    assert ticks > 100  # with the GIL held, this thread would have stood still
+    assert events == ["got on", "coded"]

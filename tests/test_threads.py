@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import sys
+import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from support import DATA
 
-from aecodec import Codec
+from aecodec import Codec, weights
 
-SIZES = [(16, 16), (70, 40), (130, 65), (64, 128), (33, 200)]
+SIZES = [(16, 16), (70, 40), (130, 65), (64, 300), (33, 200)]  # one to four areas
 
 
 @pytest.fixture(scope="module")
 def single() -> Codec:
     """One thread for each call, so that sums are added in one order."""
     return Codec.load(DATA / "tiny.safetensors", device="cpu", threads=1)
+
+
+@pytest.fixture(scope="module")
+def pooled() -> Codec:
+    """Two threads for the areas of a picture, which are as small as they can be."""
+    return Codec(weights.load(DATA / "tiny.safetensors"), torch.device("cpu"), threads=2, work_tile=1)
 
 
 def round_trip(codec: Codec, number: int) -> tuple[bytes, bytes]:
@@ -30,11 +39,20 @@ def round_trip(codec: Codec, number: int) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.parametrize("count", [60, pytest.param(360, marks=pytest.mark.slow)])
-def test_eight_threads_get_what_one_gets(single: Codec, count: int) -> None:
-    alone = [round_trip(single, number) for number in range(count)]
-    with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda number: round_trip(single, number), range(count)))
+def test_eight_threads_get_what_one_gets(pooled: Codec, count: int) -> None:
+    alone = [round_trip(pooled, number) for number in range(count)]
+    areas = Counter[int]()  # by the thread that made them
+    synthesize = pooled.transform.network.g_s.features
+
+    def watched(*arguments: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        areas[threading.get_ident()] += 1
+        return synthesize(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(8) as callers:
+        patch.setattr(pooled.transform.network.g_s, "features", watched)
+        together = list(callers.map(lambda number: round_trip(pooled, number), range(count)))
     assert together == alone
+    assert len(areas) > 2  # two of the codec, and callers that have one area only
 
 
 @pytest.mark.slow
