@@ -78,6 +78,8 @@ def save_marked(image: Image.Image, path: Path) -> dict[str, object]:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">aecodec</x:xmpmeta>'
     image.info = {"exif": exif.tobytes(), "icc_profile": profile, "xmp": xmp, "dpi": (300.0, 150.0)}
+    if path.suffix in (".webp", ".avif"):
+        del image.info["dpi"]  # for which they have no place
     path.write_bytes(image_file(image, image_format(path)))
     return marks(path)
 
@@ -135,7 +137,7 @@ def test_transparency_reaches_every_format_or_white(tmp_path: Path, suffix: str)
         result = run("decode", DATA / "golden" / f"{name}.aec", target, *TINY)
         assert result.exit_code == 0, result.output
         opaque = suffix in (".bmp", ".jpg", ".ppm")
-        assert ("Note: " in result.stderr) == opaque
+        assert ("transparency" in result.stderr) == opaque
         with Image.open(target) as image, Image.open(DATA / "golden" / f"{name}.png") as expected:
             image.load()
             if opaque:
