@@ -19,7 +19,6 @@ if _find_spec("aecodec._native") is None:  # the checkout, which hides the insta
         "start Python in another folder or with -P, or install with `pip install -e .`"
     )
 
-from aecodec.container import MAX_PIXELS, Header, read_header
 from aecodec.errors import (
     CodecError,
     DigestError,
@@ -29,7 +28,8 @@ from aecodec.errors import (
     TruncatedError,
     UnsupportedError,
 )
-from aecodec.pillow import register as _register
+from aecodec.format.container import MAX_PIXELS, Header, read_header
+from aecodec.plugins.pillow import register as _register
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from aecodec.codec import Codec
-    from aecodec.container import Buffer
+    from aecodec.format.container import Buffer
 
 _register()  # Image.open and Image.save know .aec from now on
 

@@ -14,9 +14,14 @@ from PIL import Image
 from torch import Tensor
 
 from aecodec import weights
-from aecodec.alpha import decode_alpha, encode_alpha
 from aecodec.arguments import as_integer, as_number
-from aecodec.container import (
+from aecodec.coding.prior import SCALES, quality_level
+from aecodec.coding.symbols import Symbols, TileCoder
+from aecodec.encoder.effort import DEFAULT_EFFORT, pick_effort
+from aecodec.encoder.target import TargetEncoder, pick_target
+from aecodec.errors import FormatError, InputError
+from aecodec.format.alpha import decode_alpha, encode_alpha
+from aecodec.format.container import (
     MAX_PIXELS,
     MAX_TILE,
     STRIDE,
@@ -29,16 +34,11 @@ from aecodec.container import (
     read_header,
     unpack,
 )
-from aecodec.digest import check_digest, digest_size, make_digest
-from aecodec.effort import DEFAULT_EFFORT, pick_effort
-from aecodec.errors import FormatError, InputError
+from aecodec.format.digest import check_digest, digest_size, make_digest
+from aecodec.format.rescue import Loss, Remains, fill_lost, partial_alpha, salvage
 from aecodec.image import Metadata, Picture, check_size, from_picture, to_picture
 from aecodec.isolation import plain_torch
-from aecodec.model import SYNTHESIS_HALO, Autoencoder, complexity
-from aecodec.prior import SCALES, quality_level
-from aecodec.rescue import Loss, Remains, fill_lost, partial_alpha, salvage
-from aecodec.symbols import Symbols, TileCoder
-from aecodec.target import TargetEncoder, pick_target
+from aecodec.networks.model import SYNTHESIS_HALO, Autoencoder, complexity
 from aecodec.transform import Progress, Transform
 from aecodec.workers import Workers
 

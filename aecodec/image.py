@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aecodec.arguments import as_number
-from aecodec.container import MAX_PIXELS, MAX_SIDE, Box
 from aecodec.errors import InputError, PictureWarning
-from aecodec.metadata import Metadata as Metadata
-from aecodec.metadata import read_density as read_density
+from aecodec.format.container import MAX_PIXELS, MAX_SIDE, Box
+from aecodec.format.metadata import Metadata as Metadata
+from aecodec.format.metadata import read_density as read_density
 
 Pixels = NDArray[np.uint8]  # [H, W, 3]
 

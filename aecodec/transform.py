@@ -16,17 +16,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aecodec.container import STRIDE, Y_STRIDE, Box, Header
-from aecodec.effort import ERROR_WORTH, Effort
+from aecodec.coding.prior import MAX_LEVEL, SKIPPED_SCALES, Z_LIMIT, Prior, anchor_position
+from aecodec.coding.symbols import Costs, Symbols
+from aecodec.coding.tables import TableSet
+from aecodec.decoder.reduced import render_reduced
+from aecodec.encoder.effort import ERROR_WORTH, Effort
+from aecodec.encoder.refinement import Problem, refine
+from aecodec.format.container import STRIDE, Y_STRIDE, Box, Header
 from aecodec.image import Pixels, crop_padded
 from aecodec.isolation import plain_torch
-from aecodec.layers import Cut
-from aecodec.model import HYPER_REACH, SYNTHESIS_HALO, Autoencoder, anchor_weights
-from aecodec.preview import render_reduced
-from aecodec.prior import MAX_LEVEL, SKIPPED_SCALES, Z_LIMIT, Prior, anchor_position
-from aecodec.refine import Problem, refine
-from aecodec.symbols import Costs, Symbols
-from aecodec.tables import TableSet
+from aecodec.networks.layers import Cut
+from aecodec.networks.model import HYPER_REACH, SYNTHESIS_HALO, Autoencoder, anchor_weights
 from aecodec.workers import Workers
 
 _BAND = 8  # rows of features at 1/16 that are rendered at once: small enough for the cache, large enough for threads

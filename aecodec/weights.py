@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from aecodec.coding.prior import Context, Prior
+from aecodec.coding.tables import TableSet
 from aecodec.errors import InputError, UnsupportedError
-from aecodec.prior import Context, Prior
-from aecodec.tables import TableSet
 
 DEFAULT_MODEL = "m"
 SHIPPED = {"m": 0x6455A16B, "s": 0x0446F3BE}  # name: model_id; append-only from 1.0 on

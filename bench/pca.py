@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aecodec import weights
-from aecodec.entropy import SymbolReader, encode_symbols
-from aecodec.model import LOG_STEP, SCALE_MIN
-from aecodec.prior import SCALES
+from aecodec.coding.entropy import SymbolReader, encode_symbols
+from aecodec.coding.prior import SCALES
+from aecodec.networks.model import LOG_STEP, SCALE_MIN
 
 BLOCK = 16
 CORRELATION = 0.95

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 
 from aecodec.codec import pick_device
-from aecodec.model import CONFIGS, complexity
+from aecodec.networks.model import CONFIGS, complexity
 from aecodec.train import TrainConfig
 from aecodec.train.data import SIDE, random_crops
 from aecodec.train.loop import Trainer

@@ -37,7 +37,7 @@ from aecodec.cli.files import (
 from aecodec.cli.options import MODELS, SCALES, has_cuda, read_region, read_tile, share_freed_memory
 from aecodec.cli.reporter import Reporter
 from aecodec.cli.urls import Place, place
-from aecodec.container import MAX_PIXELS
+from aecodec.format.container import MAX_PIXELS
 
 FILE = click.Path(path_type=Path)  # what is wrong with a file is told by who opens it: exit code 1, not a usage error
 

@@ -34,7 +34,7 @@ from aecodec.cli.files import (
 )
 from aecodec.cli.table import Table
 from aecodec.cli.urls import Place, Url
-from aecodec.container import SectionKind, read_front
+from aecodec.format.container import SectionKind, read_front
 
 if TYPE_CHECKING:
     from aecodec.image import Picture

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import aecodec
 from aecodec.cli.files import open_data, read_shown, shown
 from aecodec.cli.urls import Place
-from aecodec.container import unpack
+from aecodec.format.container import unpack
 
 if TYPE_CHECKING:
-    from aecodec.rescue import Loss
+    from aecodec.format.rescue import Loss
 
 
 def verify_file(
     source: Place, original: Place | None, device: str, weights_file: Path | None, threads: int | None, max_pixels: int
 ) -> Iterator[tuple[str, str]]:
     """Each check and what it found. Raises CodecError at the first that fails."""
-    from aecodec.digest import TOLERANCE  # brings numpy
+    from aecodec.format.digest import TOLERANCE  # brings numpy
 
     with open_data(source) as data:
         header, sections, tiles = unpack(data, max_pixels=max_pixels)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import aecodec
 from aecodec.cli.files import open_data
 from aecodec.cli.urls import Place
-from aecodec.container import FORMAT_VERSION, STRIDE, SectionKind, unpack
+from aecodec.format.container import FORMAT_VERSION, STRIDE, SectionKind, unpack
 
 if TYPE_CHECKING:  # info is quick without numpy
     import numpy as np

@@ -21,7 +21,7 @@ from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 import aecodec
 from aecodec import DigestError, FormatError, InputError, PictureWarning, UnsupportedError
 from aecodec.cli.urls import Place, Url
-from aecodec.container import MAGIC, MAX_PIXELS, Data
+from aecodec.format.container import MAGIC, MAX_PIXELS, Data
 
 try:
     import fcntl
@@ -228,8 +228,8 @@ def image_file(image: Image.Image, name: str) -> bytes:
     What the format has no place for is left out, which a PictureWarning tells: metadata that it does not keep or that
     is broken (pixels are turned where nothing says anymore that they should be), and transparency (put on white).
     """
+    from aecodec.format.metadata import Metadata
     from aecodec.image import flatten, upright
-    from aecodec.metadata import Metadata
 
     before, losses = Metadata.found_in(image)
     info = before.info

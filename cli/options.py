@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import click
 
-from aecodec.container import MAX_TILE, STRIDE
+from aecodec.format.container import MAX_TILE, STRIDE
 
 MODELS = ["m", "s"]  # shipped ones, the default first
 SCALES = {"1": 1.0, "1/2": 1 / 2, "1/4": 1 / 4, "1/8": 1 / 8}

@@ -12,8 +12,8 @@ import numpy as np
 from support import z_tables
 
 from aecodec import CodecError, FormatError, TruncatedError, UnsupportedError, weights
-from aecodec.container import HEADER_SIZE, Header, SectionKind, pack, unpack
-from aecodec.entropy import encode_symbols
+from aecodec.coding.entropy import encode_symbols
+from aecodec.format.container import HEADER_SIZE, Header, SectionKind, pack, unpack
 
 DATA = Path(__file__).parent / "data"
 INVALID = DATA / "invalid"

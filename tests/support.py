@@ -12,7 +12,7 @@ from PIL import Image
 from aecodec import metrics
 
 if TYPE_CHECKING:
-    from aecodec.prior import Prior
+    from aecodec.coding.prior import Prior
 
 DATA = Path(__file__).parent / "data"
 

@@ -16,8 +16,8 @@ from PIL import Image
 from support import DATA
 
 from aecodec import Codec, FormatError
-from aecodec.alpha import decode_alpha, encode_alpha
-from aecodec.container import Box, Header, SectionKind, pack, unpack
+from aecodec.format.alpha import decode_alpha, encode_alpha
+from aecodec.format.container import Box, Header, SectionKind, pack, unpack
 
 HEADER = Header(100, 70, 6000, 0, tile=1, alpha=True)  # 2x2 tiles
 

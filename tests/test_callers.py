@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from support import DATA
 
 import aecodec
-from aecodec import Codec, FormatError, InputError, container
+from aecodec import Codec, FormatError, InputError
 from aecodec import codec as codec_module
 from aecodec.cli.app import main
-from aecodec.container import MAX_PIXELS, Header, pack, read_front, read_header, unpack
-from aecodec.prior import Prior
-from aecodec.rescue import salvage
+from aecodec.coding.prior import Prior
+from aecodec.format import container
+from aecodec.format.container import MAX_PIXELS, Header, pack, read_front, read_header, unpack
+from aecodec.format.rescue import salvage
 
 GOLDEN = DATA / "golden" / "digest.aec"
 SHIPPED = sorted((DATA / "golden_shipped").glob("*.aec"))[0]

@@ -22,7 +22,7 @@ from aecodec import metrics, weights
 from aecodec.cli.app import main
 from aecodec.cli.files import image_file, image_format, replace_file
 from aecodec.cli.options import MODELS
-from aecodec.container import unpack
+from aecodec.format.container import unpack
 from aecodec.image import flatten
 
 TINY = ["--weights", DATA / "tiny.safetensors"]

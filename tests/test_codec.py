@@ -21,10 +21,10 @@ from support import DATA, psnr, z_tables
 
 import aecodec
 from aecodec import Codec, FormatError, InputError, UnsupportedError, metrics
-from aecodec.container import HEADER_SIZE, Header, pack, unpack
-from aecodec.entropy import encode_symbols
-from aecodec.prior import Prior
-from aecodec.tables import TableSet
+from aecodec.coding.entropy import encode_symbols
+from aecodec.coding.prior import Prior
+from aecodec.coding.tables import TableSet
+from aecodec.format.container import HEADER_SIZE, Header, pack, unpack
 
 
 def test_photograph_round_trip(codec: Codec, coffee: Image.Image) -> None:

@@ -10,7 +10,7 @@ import zlib
 import pytest
 
 from aecodec import FormatError, TruncatedError, UnsupportedError
-from aecodec.container import HEADER_SIZE, Box, Header, SectionKind, pack, read_header, unpack
+from aecodec.format.container import HEADER_SIZE, Box, Header, SectionKind, pack, read_header, unpack
 
 HEADER = Header(100, 70, 6000, 0x12345678, tile=1)  # 2x2 tiles
 TILES = [bytes([n]) * (8 + 4 * n) for n in range(4)]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aecodec import Codec, transform
-from aecodec.container import Box, read_header
+from aecodec.format.container import Box, read_header
 from aecodec.transform import Transform
 from aecodec.weights import Weights
 

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import aecodec
-from aecodec import Codec, InputError, effort, metrics
+from aecodec import Codec, InputError, metrics
 from aecodec.cli.app import main
-from aecodec.effort import ERROR_WORTH
-from aecodec.model import ModelConfig
-from aecodec.prior import anchor_position
+from aecodec.coding.prior import anchor_position
+from aecodec.encoder import effort
+from aecodec.encoder.effort import ERROR_WORTH
+from aecodec.networks.model import ModelConfig
 
 QUALITY = 50
 

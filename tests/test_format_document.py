@@ -13,7 +13,7 @@ from make_golden import CONTEXT_GOLDEN, GOLDEN
 from PIL import Image
 from support import DATA
 
-from aecodec.container import SectionKind, unpack
+from aecodec.format.container import SectionKind, unpack
 
 MANIFEST: dict[str, str] = json.loads((GOLDEN / "manifest.json").read_text())
 

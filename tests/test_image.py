@@ -14,9 +14,9 @@ import pytest
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 from aecodec import Codec, InputError, PictureWarning
-from aecodec.container import Box, SectionKind, unpack
+from aecodec.format.container import Box, SectionKind, unpack
+from aecodec.format.metadata import Metadata
 from aecodec.image import crop_padded, from_picture, to_picture, upright
-from aecodec.metadata import Metadata
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "LAB", "RGBX"])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from support import DATA
 
 from aecodec import Codec, isolation
-from aecodec.model import Autoencoder
+from aecodec.networks.model import Autoencoder
 
 TINY = DATA / "tiny.safetensors"
 HAS_PARTS = hasattr(torch.backends.cudnn, "conv")  # torch 2.9: a precision for each operation

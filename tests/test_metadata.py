@@ -15,7 +15,7 @@ from support import DATA
 from aecodec import PictureWarning
 from aecodec.cli.app import main
 from aecodec.cli.files import image_file
-from aecodec.container import SectionKind, pack, unpack
+from aecodec.format.container import SectionKind, pack, unpack
 
 TINY = ["--weights", DATA / "tiny.safetensors"]
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'

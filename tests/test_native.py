@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from aecodec.entropy import SymbolReader, encode_symbols
+from aecodec.coding.entropy import SymbolReader, encode_symbols
+from aecodec.coding.tables import PRECISION, TableSet
 from aecodec.errors import FormatError, InputError
-from aecodec.tables import PRECISION, TableSet
 
 SYMBOLS = st.integers(-32768, 32767)
 
@@ -80,7 +80,7 @@ def test_round_trip_is_exact(message: tuple[TableSet, NDArray[np.int16], NDArray
 def test_compressai_writes_and_reads_the_same_bytes(
     message: tuple[TableSet, NDArray[np.int16], NDArray[np.uint16]],
 ) -> None:
-    from aecodec import reference
+    from aecodec.coding import reference
 
     tables, symbols, indexes = with_cheap_symbols(*message)
     data = encode_symbols(symbols, indexes, tables)

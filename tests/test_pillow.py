@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
 
 import aecodec
 from aecodec import weights
-from aecodec.container import FORMAT_VERSION, MAGIC, SectionKind, front_bytes, pack, read_front, unpack
+from aecodec.format.container import FORMAT_VERSION, MAGIC, SectionKind, front_bytes, pack, read_front, unpack
 
 
 @pytest.fixture(scope="module")

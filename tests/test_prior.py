@@ -8,7 +8,7 @@ from PIL import Image
 from support import z_tables
 
 from aecodec import Codec, InputError
-from aecodec.prior import ANCHORS, Context, Prior, anchor_position
+from aecodec.coding.prior import ANCHORS, Context, Prior, anchor_position
 
 
 def by_the_document(prior: Prior, z_symbols: np.ndarray, level: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from PIL import Image
 from support import DATA
 
 from aecodec import Codec, FormatError, InputError
-from aecodec.container import pack, unpack
+from aecodec.format.container import pack, unpack
 
 
 @pytest.fixture(scope="module")

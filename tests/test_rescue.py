@@ -17,8 +17,8 @@ from support import DATA
 
 from aecodec import Codec, FormatError, UnsupportedError
 from aecodec.cli.app import main
-from aecodec.container import HEADER_SIZE, SECTION_OVERHEAD, Box, pack, unpack
-from aecodec.rescue import salvage
+from aecodec.format.container import HEADER_SIZE, SECTION_OVERHEAD, Box, pack, unpack
+from aecodec.format.rescue import salvage
 
 TINY = ["--weights", DATA / "tiny.safetensors"]
 COLUMNS, ROWS = 10, 7

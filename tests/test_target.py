@@ -17,9 +17,9 @@ from PIL import Image
 
 from aecodec import Codec, InputError, PictureWarning, metrics
 from aecodec.cli.app import main
+from aecodec.coding.prior import MAX_LEVEL, MIN_LEVEL
+from aecodec.encoder.target import LevelSearch, Target, pick_target
 from aecodec.image import flatten
-from aecodec.prior import MAX_LEVEL, MIN_LEVEL
-from aecodec.target import LevelSearch, Target, pick_target
 from aecodec.transform import Transform
 
 

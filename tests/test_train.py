@@ -20,8 +20,8 @@ from support import DATA
 
 from aecodec import Codec, InputError
 from aecodec.cli.app import main
-from aecodec.model import CONFIGS, ModelConfig, inward_clamp
-from aecodec.prior import anchor_position
+from aecodec.coding.prior import anchor_position
+from aecodec.networks.model import CONFIGS, ModelConfig, inward_clamp
 from aecodec.train import Budget, TrainConfig, export_run, train_model
 from aecodec.train.data import load_squares, random_crops
 from aecodec.train.export import freeze, restore

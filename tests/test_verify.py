@@ -13,8 +13,8 @@ from support import DATA, psnr
 
 from aecodec import Codec, DigestError, FormatError
 from aecodec.cli.app import main
-from aecodec.container import Header, SectionKind, pack, unpack
-from aecodec.digest import check_digest, digest_size, make_digest
+from aecodec.format.container import Header, SectionKind, pack, unpack
+from aecodec.format.digest import check_digest, digest_size, make_digest
 from aecodec.transform import Transform
 
 TINY = ["--weights", DATA / "tiny.safetensors"]

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from aecodec.model import anchor_weights
-from aecodec.prior import ANCHORS, Z_LIMIT, Context
-from aecodec.reference import pmf_to_quantized_cdf
-from aecodec.tables import PRECISION, TableSet
+from aecodec.coding.prior import ANCHORS, Z_LIMIT, Context
+from aecodec.coding.reference import pmf_to_quantized_cdf
+from aecodec.coding.tables import PRECISION, TableSet
+from aecodec.networks.model import anchor_weights
 from aecodec.train.objective import RateDistortion
 
 _SETS = 2 * ANCHORS - 1  # one for each anchor and one between: halfway to the next anchor its tables fit z badly

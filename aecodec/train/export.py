@@ -16,12 +16,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor
 
+from aecodec.coding.prior import ANCHORS, SCALES, Z_LIMIT, Context, Prior
+from aecodec.coding.reference import EntropyBottleneck, GaussianConditional
+from aecodec.coding.tables import TableSet
 from aecodec.errors import InputError
-from aecodec.layers import Gain
-from aecodec.model import CONFIGS, LOG_STEP, SCALE_MIN, ModelConfig
-from aecodec.prior import ANCHORS, SCALES, Z_LIMIT, Context, Prior
-from aecodec.reference import EntropyBottleneck, GaussianConditional
-from aecodec.tables import TableSet
+from aecodec.networks.layers import Gain
+from aecodec.networks.model import CONFIGS, LOG_STEP, SCALE_MIN, ModelConfig
 from aecodec.train.context import fit_context
 from aecodec.train.data import load_squares
 from aecodec.train.objective import EntropyPrior, RateDistortion

@@ -21,11 +21,11 @@ from torch.optim import AdamW, Optimizer
 from tqdm import tqdm
 
 from aecodec.codec import pick_device
-from aecodec.container import STRIDE
+from aecodec.coding.prior import ANCHORS
 from aecodec.errors import CodecError, InputError
-from aecodec.layers import Pointwise
-from aecodec.model import CONFIGS
-from aecodec.prior import ANCHORS
+from aecodec.format.container import STRIDE
+from aecodec.networks.layers import Pointwise
+from aecodec.networks.model import CONFIGS
 from aecodec.train.data import SIDE, load_squares, random_crops
 from aecodec.train.export import restore
 from aecodec.train.objective import Outcome, RateDistortion

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aecodec.layers import Pointwise, inward_clamp
-from aecodec.model import LOG_STEP, SCALE_MIN, Autoencoder, ModelConfig, anchor_weights
-from aecodec.prior import ANCHORS, SCALES, SKIPPED_SCALES, Z_LIMIT
-from aecodec.reference import EntropyBottleneck, GaussianConditional
+from aecodec.coding.prior import ANCHORS, SCALES, SKIPPED_SCALES, Z_LIMIT
+from aecodec.coding.reference import EntropyBottleneck, GaussianConditional
+from aecodec.networks.layers import Pointwise, inward_clamp
+from aecodec.networks.model import LOG_STEP, SCALE_MIN, Autoencoder, ModelConfig, anchor_weights
 
 
 class Outcome(NamedTuple):

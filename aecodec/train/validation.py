@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aecodec import metrics
-from aecodec.container import STRIDE
+from aecodec.coding.prior import ANCHORS
 from aecodec.errors import InputError
+from aecodec.format.container import STRIDE
 from aecodec.image import crop_middle
-from aecodec.prior import ANCHORS
 from aecodec.train.data import list_pictures
 from aecodec.train.objective import RateDistortion
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from aecodec.container import Box, Header
 from aecodec.errors import FormatError
+from aecodec.format.container import Box, Header
 
 Alpha = NDArray[np.uint8]  # [H, W], 0 transparent, 255 opaque
 

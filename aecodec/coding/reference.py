@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from aecodec.coding.tables import TableSet
 from aecodec.errors import InputError
-from aecodec.tables import TableSet
 
 
 def _declare_torchvision_schemas() -> torch.library.Library | None:

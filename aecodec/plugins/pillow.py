@@ -13,9 +13,9 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from aecodec.container import MAGIC, front_bytes, read_front, read_header, unpack
 from aecodec.errors import CodecError, FormatError, InputError, PictureWarning, TruncatedError
-from aecodec.metadata import Metadata
+from aecodec.format.container import MAGIC, front_bytes, read_front, read_header, unpack
+from aecodec.format.metadata import Metadata
 
 FORMAT = "AECODEC"
 _METADATA = ("icc_profile", "exif", "xmp", "dpi")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from aecodec.container import Header
 from aecodec.errors import DigestError, FormatError
+from aecodec.format.container import Header
 
 TOLERANCE = 1  # of 255. Pixels of two decoders differ by no more, so neither do means, nor rounded means
 _CELLS = 8  # at most, in each direction

@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aecodec.alpha import Alpha, decode_alpha
-from aecodec.container import (
+from aecodec.errors import FormatError, UnsupportedError
+from aecodec.format.alpha import Alpha, decode_alpha
+from aecodec.format.container import (
     ANCILLARY,
     MAX_PIXELS,
     SECTION_OVERHEAD,
@@ -33,7 +34,6 @@ from aecodec.container import (
     section_at,
     unpack,
 )
-from aecodec.errors import FormatError, UnsupportedError
 
 _KINDS = re.compile(b"[" + re.escape(bytes(SectionKind)) + b"]")
 _GRAY = 128

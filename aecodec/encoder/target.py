@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from aecodec import metrics
 from aecodec.arguments import as_number
-from aecodec.container import Header, SectionKind
-from aecodec.effort import Effort
+from aecodec.coding.prior import MAX_LEVEL, MIN_LEVEL
+from aecodec.coding.symbols import Symbols
+from aecodec.encoder.effort import Effort
 from aecodec.errors import InputError, PictureWarning
+from aecodec.format.container import Header, SectionKind
 from aecodec.image import Picture, shown_pixels
-from aecodec.prior import MAX_LEVEL, MIN_LEVEL
-from aecodec.symbols import Symbols
 from aecodec.transform import Latent, Progress, Transform
 
 Sections = dict[SectionKind, bytes]

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from aecodec.effort import Stage
-from aecodec.model import Autoencoder
-from aecodec.symbols import REACH
+from aecodec.coding.symbols import REACH
+from aecodec.encoder.effort import Stage
+from aecodec.networks.model import Autoencoder
 
 _SOFTNESS = (0.5, 0.15)  # of the relaxed rounding, from the first step of a stage to its end
 _DECAY = 0.1  # of the learning rate, likewise

@@ -18,9 +18,20 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from aecodec.coding.prior import ANCHORS, SCALES
 from aecodec.errors import InputError
-from aecodec.layers import WHOLE, Cut, DepthConvBlock, Down, Gain, Pointwise, act, fold_act, in_float32, inward_clamp
-from aecodec.prior import ANCHORS, SCALES
+from aecodec.networks.layers import (
+    WHOLE,
+    Cut,
+    DepthConvBlock,
+    Down,
+    Gain,
+    Pointwise,
+    act,
+    fold_act,
+    in_float32,
+    inward_clamp,
+)
 
 SCALE_MIN, SCALE_MAX = 0.11, 256.0  # ends of the table of scales
 LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALES - 1)  # between neighbors of that table

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from aecodec.layers import Pointwise
-from aecodec.model import Synthesis
+from aecodec.networks.layers import Pointwise
+from aecodec.networks.model import Synthesis
 
 _SIDE = 4  # a cell of features has 4x4 positions of the renderer, a position 4x4 pixels
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from PIL import ExifTags, Image
 
-from aecodec.container import SectionKind
 from aecodec.errors import InputError
+from aecodec.format.container import SectionKind
 
 _SECTIONS = (SectionKind.ICC, SectionKind.EXIF, SectionKind.XMP, SectionKind.DENSITY)  # of the fields of Metadata
 EXIF_PREFIX = b"Exif\0\0"  # stands before the block in JPEG and in Pillow's info

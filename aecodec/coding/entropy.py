@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aecodec import _native
+from aecodec.coding.tables import TableSet
 from aecodec.errors import FormatError
-from aecodec.tables import TableSet
 
 
 def encode_symbols(symbols: NDArray[np.int16], indexes: NDArray[np.uint16], tables: TableSet) -> bytes:

@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aecodec import entropy
-from aecodec.container import STRIDE, Y_STRIDE, Box
+from aecodec.coding import entropy
+from aecodec.coding.prior import SCALES, SKIPPED_SCALES, Z_LIMIT, Prior
+from aecodec.coding.tables import TableSet
 from aecodec.errors import FormatError, InputError
-from aecodec.prior import SCALES, SKIPPED_SCALES, Z_LIMIT, Prior
-from aecodec.tables import TableSet
+from aecodec.format.container import STRIDE, Y_STRIDE, Box
 
 REACH = 64  # symbols whose bits are told apart
 
@@ -70,7 +70,7 @@ class TileCoder:
         flat = np.concatenate((*z_parts, symbols.y[:, *box.cells(Y_STRIDE)][coded]))
         indexes = np.concatenate((*(tables for *_, tables in steps), self._y_tables(y_index[coded])))
         if self.entropy_coder == "compressai":
-            from aecodec import reference
+            from aecodec.coding import reference
 
             return reference.encode_symbols(flat, indexes, self.tables)
         return entropy.encode_symbols(flat, indexes, self.tables)

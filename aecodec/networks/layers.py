@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aecodec.prior import ANCHORS
+from aecodec.coding.prior import ANCHORS
 
 ACT_SCALE = 1.8  # what makes hardswish the activation of the published topology
 

@@ -1,0 +1,1 @@
+"""Integers to bytes and back: tables, prior, entropy coder. What encoder and decoder must agree on, bit for bit."""

@@ -1,0 +1,1 @@
+"""Symbols to pixels: whole pictures, regions, reduced sizes."""

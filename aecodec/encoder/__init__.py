@@ -1,0 +1,1 @@
+"""Pixels to symbols: analysis, quantization, effort, targets. Nothing here is normative."""

@@ -1,0 +1,1 @@
+"""The networks in torch: what is trained, and what runs."""

@@ -1,0 +1,1 @@
+"""aecodec behind other libraries: Pillow, imageio, numcodecs."""

@@ -1,0 +1,85 @@
+"""numcodecs codec: arrays of pictures, such as those of zarr, as .aec chunks.
+
+>>> import zarr, aecodec.numcodecs
+>>> compressor = aecodec.numcodecs.Aecodec(quality=80)
+>>> zarr.create_array("photos.zarr", shape=(100, 480, 640, 3), chunks=(1, 480, 640, 3), dtype="uint8",
+...                   compressors=compressor, zarr_format=2)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numcodecs.abc import Codec
+from numcodecs.compat import ensure_contiguous_ndarray_like, ensure_ndarray_like
+from numpy.typing import NDArray
+from PIL import Image
+
+import aecodec
+from aecodec.encoder.effort import DEFAULT_EFFORT, pick_effort
+from aecodec.errors import InputError
+from aecodec.format.container import MAX_SIDE
+
+_CHANNELS = (1, 2, 3, 4)
+
+
+class Aecodec(Codec):  # type: ignore[misc] # numcodecs is untyped
+    """Lossy compression of uint8 chunks in C order: [..., H, W], or [..., H, W, C] of 1 to 4 channels.
+
+    Two channels are gray and alpha, four RGBA; a last axis of 1 to 4 is always one of channels.
+    Pictures of one chunk are coded as one, one below the other: chunks of one picture are read fastest, and the rows
+    of all together may be 65,535. Shape and channels come back as they were, alpha exactly. quality is 1..100, effort
+    0..9; other values raise InputError. Registered as "aecodec" with numcodecs by an entry point: reading needs no
+    import.
+    """
+
+    codec_id = "aecodec"
+
+    def __init__(self, quality: float = 60.0, effort: int = DEFAULT_EFFORT) -> None:
+        from aecodec.coding.prior import quality_level
+
+        quality_level(quality)
+        pick_effort(effort)
+        self.quality, self.effort = _plain(quality), _plain(effort)  # they go to JSON
+
+    def encode(self, buf: Any) -> bytes:
+        """The .aec file of a chunk. Raises InputError for arrays of another shape, type or memory order."""
+        picture: Any = _picture(np.asarray(buf))
+        return aecodec.encode(picture, quality=self.quality, effort=self.effort)
+
+    def decode(self, buf: Any, out: Any = None) -> Any:
+        """The pictures of a chunk, one below the other, or in the shape of out. Raises as aecodec.decode does, and
+        InputError for an out of another size."""
+        pixels = np.asarray(aecodec.decode(ensure_contiguous_ndarray_like(buf).tobytes()))
+        if out is None:
+            return pixels
+        target = ensure_ndarray_like(out)
+        if target.nbytes != pixels.nbytes:
+            raise InputError(f"out of {target.nbytes} bytes is not for a chunk of {pixels.nbytes}")
+        target[...] = pixels.reshape(-1).view(target.dtype).reshape(target.shape)
+        return out
+
+
+def _picture(array: NDArray[Any]) -> Any:
+    """A chunk as one picture that decodes to as many channels, for aecodec.encode."""
+    from aecodec.image import to_picture
+
+    if array.dtype != np.uint8 or array.ndim < 2 or not array.size:
+        raise InputError(f"chunks must be uint8 [..., H, W] or [..., H, W, 1 to 4], got {array.dtype} {array.shape}")
+    if array.flags.f_contiguous and not array.flags.c_contiguous:
+        raise InputError(f"chunks must be in C order, as they are read back, got F order {array.shape}")
+    W, channels = array.shape[-2:] if array.ndim > 2 and array.shape[-1] in _CHANNELS else (array.shape[-1], 1)
+    pixels = array.reshape(-1, W, channels)
+    H = len(pixels)
+    if H > MAX_SIDE:
+        raise InputError(f"chunk {array.shape} has {H} rows one below the other, {MAX_SIDE} at most: fewer pictures")
+    picture = to_picture(pixels[:, :, 0] if channels == 1 else Image.fromarray(pixels))
+    if channels in (2, 4) and picture.alpha is None:
+        picture = picture._replace(alpha=np.full((H, W), 255, np.uint8))
+    return picture
+
+
+def _plain(number: Any) -> Any:
+    """A number of numpy's as Python's."""
+    return number.item() if isinstance(number, np.generic) else number
