@@ -17,6 +17,8 @@ from aecodec import weights
 from aecodec.arguments import as_integer, as_number
 from aecodec.coding.prior import SCALES, quality_level
 from aecodec.coding.symbols import Symbols, TileCoder
+from aecodec.decoder.synthesis import Synthesizer, needed_around
+from aecodec.encoder.analysis import Analyzer, Progress
 from aecodec.encoder.effort import DEFAULT_EFFORT, pick_effort
 from aecodec.encoder.target import TargetEncoder, pick_target
 from aecodec.errors import FormatError, InputError
@@ -24,7 +26,6 @@ from aecodec.format.alpha import decode_alpha, encode_alpha
 from aecodec.format.container import (
     MAX_PIXELS,
     MAX_TILE,
-    STRIDE,
     Box,
     Buffer,
     Container,
@@ -38,8 +39,8 @@ from aecodec.format.digest import check_digest, digest_size, make_digest
 from aecodec.format.rescue import Loss, Remains, fill_lost, partial_alpha, salvage
 from aecodec.image import Metadata, Picture, check_size, from_picture, to_picture
 from aecodec.isolation import plain_torch
-from aecodec.networks.model import SYNTHESIS_HALO, Autoencoder, complexity
-from aecodec.transform import Progress, Transform
+from aecodec.networks.model import Autoencoder, complexity
+from aecodec.networks.runtime import Runtime
 from aecodec.workers import Workers
 
 DEFAULT_QUALITY = 60.0
@@ -86,7 +87,10 @@ class Codec:
         self.device = device
         self.workers = Workers(threads, device)
         self.tile_coder = TileCoder(model.prior, model.tables, entropy_coder)
-        self.transform = Transform(network, model.prior, model.tables, self.workers, work_tile)
+        self.network = network
+        runtime = Runtime(network, self.workers, work_tile)
+        self.analyzer = Analyzer(runtime, model.prior, model.tables)
+        self.synthesizer = Synthesizer(runtime)
 
     @classmethod
     def load(
@@ -156,9 +160,11 @@ class Codec:
         header = self._header(W, H, level, tile, gray=picture.gray, alpha=picture.alpha is not None)
         sections = _sections(picture, header, digest=verify)
         if target is None:
-            symbols = self.transform.analyze(picture.pixels, header, work, progress)
+            symbols = self.analyzer.analyze(picture.pixels, header, work, progress)
         else:
-            encoder = TargetEncoder(target, self.transform, self._pack, picture, header, sections, work, progress)
+            encoder = TargetEncoder(
+                target, self.analyzer, self.synthesizer, self._pack, picture, header, sections, work, progress
+            )
             symbols, header = encoder.run()
         return (self._pack_verified if verify else self._pack)(symbols, header, sections)
 
@@ -197,7 +203,7 @@ class Codec:
         header = remains.header
         area, factor = _area(region, header), _factor(scale)
         symbols, losses = self._parse_remains(remains)
-        pixels = self.transform.synthesize(symbols, header, area, factor)
+        pixels = self.synthesizer.synthesize(symbols, header, area, factor)
         losses = [loss for loss in losses if loss.box is None or loss.box.intersection(area) is not None]
         fill_lost(pixels, losses, area, factor)
         alpha, alpha_losses = partial_alpha(remains, area, factor)
@@ -243,7 +249,7 @@ class Codec:
         if not B:
             return []
         work = pick_effort(effort)
-        (batch,) = self.workers.map(lambda whole: self.transform.analyze_batch(whole, header, work), [x])
+        (batch,) = self.workers.map(lambda whole: self.analyzer.analyze_batch(whole, header, work), [x])
         return [self._pack(symbols, header, {}) for symbols in batch]
 
     def decode_tensor(self, files: Sequence[Buffer], *, max_pixels: int = MAX_PIXELS) -> Tensor:
@@ -258,7 +264,7 @@ class Codec:
         if len(sizes) != 1:
             raise InputError(f"a batch needs files of one size, got {len(sizes)} sizes in {len(headers)} files")
         symbols = [self._parse(container, container.header.padded) for container in containers]
-        (x_hat,) = self.workers.map(lambda whole: self.transform.synthesize_batch(whole, headers), [symbols])
+        (x_hat,) = self.workers.map(lambda whole: self.synthesizer.synthesize_batch(whole, headers), [symbols])
         for picture, header in zip(x_hat, headers, strict=True):
             if header.gray:
                 picture[:] = (picture.sum(0) + 1) // 3
@@ -266,7 +272,7 @@ class Codec:
 
     def complexity(self) -> dict[str, float]:
         """kMAC per pixel of each stage, and of the receiver: all stages that decoding runs."""
-        return complexity(self.transform.network.config)
+        return complexity(self.network.config)
 
     def decode_symbols(
         self, data: Buffer, *, max_pixels: int = MAX_PIXELS
@@ -280,12 +286,12 @@ class Codec:
         self, data: Buffer, header: Header, region: tuple[int, int, int, int] | None, scale: float
     ) -> Image.Image:
         area, factor = _area(region, header), _factor(scale)
-        return self._show(unpack(data, header=header, area=_needed(area, header)), area, factor)
+        return self._show(unpack(data, header=header, area=needed_around(area, header)), area, factor)
 
     def _show(self, container: Container, area: Box, factor: int) -> Image.Image:
         """An area of the picture in a file, each pixel the mean of factor x factor."""
         header, sections, _ = container
-        pixels = self.transform.synthesize(self._parse(container, _needed(area, header)), header, area, factor)
+        pixels = self.synthesizer.synthesize(self._parse(container, needed_around(area, header)), header, area, factor)
         alpha = decode_alpha(sections[SectionKind.ALPHA], header, area, factor) if header.alpha else None
         return from_picture(Picture(pixels, header.gray, Metadata.from_sections(sections), alpha))
 
@@ -303,7 +309,7 @@ class Codec:
 
     def _pack_verified(self, symbols: Symbols, header: Header, sections: dict[SectionKind, bytes]) -> bytes:
         """The file with the digest of what its symbols become here, decoded from its bytes to see that it holds."""
-        shown = Picture(self.transform.synthesize(symbols, header, header.bounds), header.gray)
+        shown = Picture(self.synthesizer.synthesize(symbols, header, header.bounds), header.gray)
         data = self._pack(symbols, header, sections | {SectionKind.DIGEST: make_digest(from_picture(shown))})
         self.verify(data, max_pixels=header.pixels)
         return data
@@ -365,11 +371,6 @@ def _area(region: tuple[int, int, int, int] | None, header: Header) -> Box:
     if min(width, height) < 1 or area != area.grown(0, header.bounds):
         raise InputError(f"region {x},{y},{width},{height} is not inside the picture of {header.width}x{header.height}")
     return area
-
-
-def _needed(area: Box, header: Header) -> Box:
-    """What of the padded picture a decoder has to know to show an area."""
-    return area.aligned(STRIDE).grown(SYNTHESIS_HALO, header.padded)
 
 
 def _factor(scale: float) -> int:

@@ -19,7 +19,7 @@ COMPRESSAI = {  # their speed does not depend on what the weights are
     f"{name} (random weights)": name for name in ("bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean")
 }
 PATIENCE = 30.0  # seconds, after which no further warm run begins
-# Of the steps of Codec and its Transform, those whose time is told apart (docs/architecture.md describes them).
+# Of the steps of Codec and its parts, those whose time is told apart (docs/architecture.md describes them).
 STAGES = {
     "encode": {
         "analyze_strip": "analysis",
@@ -93,7 +93,7 @@ def _coder(
 
         codec = aecodec.Codec.load(name.partition(":")[2] or None, device="cpu")
         for step, stage in STAGES[direction].items():
-            owner = codec if hasattr(codec, step) else codec.transform
+            owner = next(part for part in (codec, codec.analyzer, codec.synthesizer) if hasattr(part, step))
             setattr(owner, step, clock.timed(stage, getattr(owner, step)))
         return lambda image: codec.encode(image, quality=QUALITIES[name]), codec.decode
     from bench.codecs import peers

@@ -16,9 +16,11 @@ from make_golden import GOLDEN
 from numpy.typing import NDArray
 from PIL import Image
 
-from aecodec import Codec, transform
+from aecodec import Codec
+from aecodec.decoder.synthesis import Synthesizer
+from aecodec.encoder.analysis import Analyzer
 from aecodec.format.container import Box, read_header
-from aecodec.transform import Transform
+from aecodec.networks import runtime
 from aecodec.weights import Weights
 
 pytestmark = pytest.mark.xdist_group("determinism")  # whose files are made once
@@ -36,9 +38,9 @@ class File(NamedTuple):
     pixels: NDArray[np.int_]
 
 
-class Contiguous(Transform):
-    def _on_device(self, x: torch.Tensor) -> torch.Tensor:
-        return super()._on_device(x).contiguous(memory_format=torch.contiguous_format)
+class Contiguous(runtime.Runtime):
+    def on_device(self, x: torch.Tensor) -> torch.Tensor:
+        return super().on_device(x).contiguous(memory_format=torch.contiguous_format)
 
 
 def plain(weights: Weights) -> Codec:
@@ -47,13 +49,14 @@ def plain(weights: Weights) -> Codec:
 
 def double(weights: Weights) -> Codec:
     codec = Codec(weights, CPU)
-    codec.transform.network.double()
+    codec.network.double()
     return codec
 
 
 def contiguous(weights: Weights) -> Codec:
     codec = Codec(weights, CPU)
-    codec.transform = Contiguous(codec.transform.network, weights.prior, weights.tables, codec.workers)
+    order = Contiguous(codec.network, codec.workers)
+    codec.analyzer, codec.synthesizer = Analyzer(order, weights.prior, weights.tables), Synthesizer(order)
     return codec
 
 
@@ -69,14 +72,14 @@ def noisy(weights: Weights) -> Codec:
     """Weights that are off by 1e-5 of themselves, much more than what another device computes."""
     codec = Codec(weights, CPU)
     generator = torch.Generator().manual_seed(0)
-    for parameter in codec.transform.network.parameters():
+    for parameter in codec.network.parameters():
         parameter.mul_(1 + 1e-5 * torch.randn(parameter.shape, generator=generator))
     return codec
 
 
 def compiled(weights: Weights) -> Codec:
     codec = Codec(weights, CPU)
-    network = codec.transform.network
+    network = codec.network
     network.dequantize = torch.compile(network.dequantize, dynamic=True)  # type: ignore[method-assign]
     for name in ("features", "render"):
         setattr(network.g_s, name, torch.compile(getattr(network.g_s, name), dynamic=True))
@@ -104,12 +107,12 @@ def without_onednn() -> Iterator[None]:
 
 @contextmanager
 def without_inference_mode() -> Iterator[None]:
-    before = transform.plain_torch
-    transform.plain_torch = lambda _device, **_options: torch.no_grad()
+    before = runtime.plain_torch
+    runtime.plain_torch = lambda _device, **_options: torch.no_grad()
     try:
         yield
     finally:
-        transform.plain_torch = before
+        runtime.plain_torch = before
 
 
 CODECS = {
@@ -187,7 +190,7 @@ def test_every_decoder_agrees(
 
 def test_bfloat16_has_the_same_symbols_and_rougher_pixels(tiny: Codec, files: dict[str, File]) -> None:
     codec = Codec(tiny.weights, CPU)
-    codec.transform.network.bfloat16()
+    codec.network.bfloat16()
     check(codec, files, BF16_LIMIT, BF16_MEAN)
 
 

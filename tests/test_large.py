@@ -54,7 +54,7 @@ def gradient(height: int, width: int) -> NDArray[np.uint8]:
 
 
 def test_borders_of_areas_and_tiles_cannot_be_seen(codec: Codec) -> None:
-    """Cut into the smallest areas and tiles, or into none: decoded pixels agree within one level everywhere."""
+    """InnerSides into the smallest areas and tiles, or into none: decoded pixels agree within one level everywhere."""
     pixels = gradient(300, 400)
     cut = Codec(codec.weights, torch.device("cpu"), work_tile=1)
     whole = Codec(codec.weights, torch.device("cpu"), work_tile=64)

@@ -20,7 +20,6 @@ ROWS = [
     {"networks", "weights"},
     {"decoder"},
     {"encoder"},
-    {"transform"},
     {"codec"},
     {"plugins", "train"},
     {"imageio", "numcodecs"},  # names that users import, for what is in plugins
@@ -46,7 +45,6 @@ PARTS = {
     "aecodec.coding.symbols",
     "aecodec.train.data",
     "aecodec.train.loop",
-    "aecodec.transform",
 }
 PACKAGE = Path(aecodec.__file__).parent
 BENCH = Path(__file__).parent.parent / "bench"

@@ -42,14 +42,14 @@ def round_trip(codec: Codec, number: int) -> tuple[bytes, bytes]:
 def test_eight_threads_get_what_one_gets(pooled: Codec, count: int) -> None:
     alone = [round_trip(pooled, number) for number in range(count)]
     areas = Counter[int]()  # by the thread that made them
-    synthesize = pooled.transform.network.g_s.features
+    synthesize = pooled.network.g_s.features
 
     def watched(*arguments: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         areas[threading.get_ident()] += 1
         return synthesize(*arguments)
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(8) as callers:
-        patch.setattr(pooled.transform.network.g_s, "features", watched)
+        patch.setattr(pooled.network.g_s, "features", watched)
         together = list(callers.map(lambda number: round_trip(pooled, number), range(count)))
     assert together == alone
     assert len(areas) > 2  # two of the codec, and callers that have one area only

@@ -13,9 +13,9 @@ from support import DATA, psnr
 
 from aecodec import Codec, DigestError, FormatError
 from aecodec.cli.app import main
+from aecodec.decoder.synthesis import Synthesizer
 from aecodec.format.container import Header, SectionKind, pack, unpack
 from aecodec.format.digest import check_digest, digest_size, make_digest
-from aecodec.transform import Transform
 
 TINY = ["--weights", DATA / "tiny.safetensors"]
 
@@ -114,7 +114,7 @@ def test_encode_verify_keeps_the_old_file_where_the_new_one_is_wrong(
     source, target = tmp_path / "photo.png", tmp_path / "photo.aec"
     coffee.crop((0, 0, 90, 70)).save(source)
     target.write_bytes(b"precious")
-    synthesize = Transform.synthesize
+    synthesize = Synthesizer.synthesize
     calls = []
 
     def drifting(*arguments: object) -> NDArray[np.uint8]:
@@ -122,7 +122,7 @@ def test_encode_verify_keeps_the_old_file_where_the_new_one_is_wrong(
         pixels = synthesize(*arguments)  # type: ignore[arg-type]
         return pixels // 2 if len(calls) > 1 else pixels
 
-    monkeypatch.setattr(Transform, "synthesize", drifting)
+    monkeypatch.setattr(Synthesizer, "synthesize", drifting)
     result = run("encode", "--verify", source, target, *TINY)
     assert (result.exit_code, "picture is not what the encoder saw" in result.stderr) == (1, True), result.output
     assert target.read_bytes() == b"precious"

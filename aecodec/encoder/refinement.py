@@ -88,10 +88,10 @@ def _loss(network: Autoencoder, y: Tensor, problem: Problem, rounding: Callable[
         return rounding(y - mean) * problem.coded
 
     x, z_hat, window, gains, *_ = problem
-    latents = network.predict(z_hat, gains, code, window)
-    x_hat = network.synthesize(latents.y_hat, gains)[:, :, : x.shape[2], : x.shape[3]]
+    prediction = network.predict(z_hat, gains, code, window)
+    x_hat = network.synthesize(prediction.y_hat, gains)[:, :, : x.shape[2], : x.shape[3]]
     error = (x_hat - x).square().sum((1, 2, 3))
-    return _bits(latents.symbols, problem).sum((1, 2, 3)) + problem.error_weight * error
+    return _bits(prediction.symbols, problem).sum((1, 2, 3)) + problem.error_weight * error
 
 
 def _relaxed_round(value: Tensor, softness: float, noise: float, generator: torch.Generator) -> Tensor:

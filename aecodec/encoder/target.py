@@ -16,11 +16,12 @@ from aecodec import metrics
 from aecodec.arguments import as_number
 from aecodec.coding.prior import MAX_LEVEL, MIN_LEVEL
 from aecodec.coding.symbols import Symbols
+from aecodec.decoder.synthesis import Synthesizer
+from aecodec.encoder.analysis import Analyzer, CachedAnalysis, Progress
 from aecodec.encoder.effort import Effort
 from aecodec.errors import InputError, PictureWarning
 from aecodec.format.container import Header, SectionKind
 from aecodec.image import Picture, shown_pixels
-from aecodec.transform import Latent, Progress, Transform
 
 Sections = dict[SectionKind, bytes]
 
@@ -218,7 +219,8 @@ class TargetEncoder:
     def __init__(
         self,
         target: Target,
-        transform: Transform,
+        analyzer: Analyzer,
+        synthesizer: Synthesizer,
         pack: Callable[[Symbols, Header, Sections], bytes],
         picture: Picture,
         header: Header,
@@ -228,7 +230,8 @@ class TargetEncoder:
     ) -> None:
         """pack makes the file of symbols; sections are what it holds besides, known before."""
         self.target = target
-        self.transform = transform
+        self.analyzer = analyzer
+        self.synthesizer = synthesizer
         self.pack = pack
         self.picture = picture
         self.header = header
@@ -236,7 +239,7 @@ class TargetEncoder:
         self.effort = effort
         self.progress = progress
         self.search = target.search(header.pixels)
-        self.analysis: Latent | None = None
+        self.analysis: CachedAnalysis | None = None
         self.best: tuple[Symbols, Header] | None = None
 
     def run(self) -> tuple[Symbols, Header]:
@@ -266,20 +269,20 @@ class TargetEncoder:
         """The same of a sample, as expected of the whole."""
         height, width, _ = part.pixels.shape
         header = dataclasses.replace(self.header, width=width, height=height, level=level, alpha=False)
-        symbols = self.transform.analyze(part.pixels, header, self.effort)
+        symbols = self.analyzer.analyze(part.pixels, header, self.effort)
         value = self.target.from_sample(self._value(part, symbols, header, {}), width, self.header.pixels)
         return math.log(math.exp(value) + sum(map(len, self.sections.values()))) if self.target.is_size else value
 
     def _symbols(self, header: Header) -> Symbols:
         """For neighboring levels from the same y, unless it is refined for each."""
         if self.effort.stages or header.level in (MIN_LEVEL, MAX_LEVEL):
-            return self.transform.analyze(self.picture.pixels, header, self.effort, self.progress)
+            return self.analyzer.analyze(self.picture.pixels, header, self.effort, self.progress)
         if self.analysis is None or not self.analysis.serves(header.level):
-            self.analysis = self.transform.analyze_once(self.picture.pixels, header)
-        return self.transform.requantize(self.analysis, header, self.effort)
+            self.analysis = self.analyzer.analyze_once(self.picture.pixels, header)
+        return self.analyzer.requantize(self.analysis, header, self.effort)
 
     def _value(self, picture: Picture, symbols: Symbols, header: Header, sections: Sections) -> float:
         if self.target.is_size:
             return math.log(len(self.pack(symbols, header, sections)))
-        decoded = picture._replace(pixels=self.transform.synthesize(symbols, header, header.bounds))
+        decoded = picture._replace(pixels=self.synthesizer.synthesize(symbols, header, header.bounds))
         return self.target.quality(shown_pixels(picture), shown_pixels(decoded))

@@ -52,8 +52,8 @@ def act(x: Tensor) -> Tensor:
     return F.hardswish(ACT_SCALE * x) / ACT_SCALE
 
 
-class Cut(NamedTuple):
-    """Sides of an area that lie inside the picture. A 3x3 convolution makes their outermost positions useless."""
+class InnerSides(NamedTuple):
+    """Which sides of an area lie inside the picture: there a 3x3 convolution is valid one position further in."""
 
     left: bool = False
     top: bool = False
@@ -61,12 +61,12 @@ class Cut(NamedTuple):
     bottom: bool = False
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x without those positions."""
+        """x without the positions that are not valid."""
         _, _, H, W = x.shape
         return x[:, :, self.top : H - self.bottom, self.left : W - self.right]
 
 
-WHOLE = Cut()
+WHOLE = InnerSides()
 
 
 class Pointwise(nn.Module):
@@ -114,8 +114,8 @@ class DepthConvBlock(nn.Module):
         self.reduce = Pointwise(hidden, C, groups)
         self.act: Callable[[Tensor], Tensor] = act
 
-    def forward(self, x: Tensor, cut: Cut = WHOLE) -> Tensor:
-        x = self.leave(self.act(cut(self.spatial(self.enter(x))))).add_(cut(x))
+    def forward(self, x: Tensor, inner: InnerSides = WHOLE) -> Tensor:
+        x = self.leave(self.act(inner(self.spatial(self.enter(x))))).add_(inner(x))
         mixed: Tensor = self.reduce(self.act(self.expand(x)))
         return mixed.add_(x)
 

@@ -22,10 +22,10 @@ from aecodec.coding.prior import ANCHORS, SCALES
 from aecodec.errors import InputError
 from aecodec.networks.layers import (
     WHOLE,
-    Cut,
     DepthConvBlock,
     Down,
     Gain,
+    InnerSides,
     Pointwise,
     act,
     fold_act,
@@ -38,8 +38,8 @@ LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALES - 1)  # between neighbors o
 # Smallest and largest numbers of a configuration, where they are not widths:
 _LIMITS: dict[str, tuple[float, float]] = {"analysis_depths": (0, 64), "lmbdas": (1e-9, 1e3)}
 EVERYWHERE = (slice(None), slice(None))
-# How far one output can see, in pixels (derived in docs/architecture.md); that of y is ModelConfig.analysis_reach.
-HYPER_REACH = 16 + 32 + 64  # y around a position of z
+# How far one output can see, in pixels (docs/architecture.md derives them); that of y is ModelConfig.receptive_field.
+HYPER_RECEPTIVE_FIELD = 16 + 32 + 64  # y around a position of z
 SYNTHESIS_HALO = 128  # z around an area of pixels, rounded up to STRIDE
 
 
@@ -58,7 +58,7 @@ class ModelConfig:
     lmbdas: tuple[float, float] = (0.00015, 0.2)  # lambda of the first and the last anchor
 
     @property
-    def analysis_reach(self) -> int:
+    def receptive_field(self) -> int:
         """Pixels around an area that its y depends on: a cell of its grid for each 3x3 convolution."""
         fine, coarse = self.analysis_depths
         return 8 * fine + 16 * coarse
@@ -107,7 +107,7 @@ CONFIGS = {
 }
 
 
-class Latents(NamedTuple):
+class Prediction(NamedTuple):
     """What the two-step prediction yields for y, each [B, M, H/16, W/16]."""
 
     symbols: Tensor
@@ -139,13 +139,13 @@ class Analysis(nn.Module):
         self.leave = Pointwise(coarse, config.M)
         self.y_gain = Gain(config.M, _log_y_gain(config))
 
-    def forward(self, x: Tensor, weights: Tensor, cut: Cut = WHOLE) -> Tensor:
+    def forward(self, x: Tensor, weights: Tensor, inner: InnerSides = WHOLE) -> Tensor:
         x = self.enter(x - 0.5)
         for block in self.fine:
-            x = block(x, cut)
+            x = block(x, inner)
         x = self.down(self.fine_gain(x, weights))
         for block in self.coarse:
-            x = block(x, cut)
+            x = block(x, inner)
         return self.y_gain(in_float32(self.leave, x), weights)
 
 
@@ -160,10 +160,10 @@ class HyperAnalysis(nn.Module):
         self.gains = nn.ModuleList(Gain(N) for _ in range(3))
         self.downs = nn.ModuleList(Down(N, N, 2) for _ in range(2))
 
-    def forward(self, y: Tensor, weights: Tensor, cut: Cut = WHOLE) -> Tensor:
-        z = self.gains[0](self.blocks[0](self.enter(y), cut), weights)
+    def forward(self, y: Tensor, weights: Tensor, inner: InnerSides = WHOLE) -> Tensor:
+        z = self.gains[0](self.blocks[0](self.enter(y), inner), weights)
         for down, block, gain in zip(self.downs, self.blocks[1:], self.gains[1:], strict=True):
-            z = gain(block(down(z), cut), weights)
+            z = gain(block(down(z), inner), weights)
         return z
 
 
@@ -276,14 +276,14 @@ class Autoencoder(nn.Module):
             if isinstance(module, DepthConvBlock | Synthesis):
                 module.fold()
 
-    def analyze(self, x: Tensor, weights: Tensor, cut: Cut = WHOLE) -> Tensor:
-        """y of a picture, or of an area: where `cut` says that it lies inside, y ends analysis_reach pixels earlier."""
-        y: Tensor = self.g_a(x, weights, cut)
+    def analyze(self, x: Tensor, weights: Tensor, inner: InnerSides = WHOLE) -> Tensor:
+        """y of a picture, or of an area, which ends config.receptive_field pixels earlier at its inner sides."""
+        y: Tensor = self.g_a(x, weights, inner)
         return y
 
-    def hyper_analyze(self, y: Tensor, weights: Tensor, cut: Cut = WHOLE) -> Tensor:
-        """z, which ends HYPER_REACH pixels earlier where `cut` says so."""
-        z: Tensor = self.h_a(y, weights, cut)
+    def hyper_analyze(self, y: Tensor, weights: Tensor, inner: InnerSides = WHOLE) -> Tensor:
+        """z, which ends HYPER_RECEPTIVE_FIELD pixels earlier at the inner sides."""
+        z: Tensor = self.h_a(y, weights, inner)
         return z
 
     def predict(
@@ -292,7 +292,7 @@ class Autoencoder(nn.Module):
         weights: Tensor,
         code: Callable[[Tensor, Tensor], Tensor],
         window: tuple[slice, slice] = EVERYWHERE,
-    ) -> Latents:
+    ) -> Prediction:
         """Means and steps of y in two checkerboard steps.
 
         code(mean, step) returns the symbols given a mean: the encoder rounds y / step - mean, the decoder returns
@@ -306,7 +306,7 @@ class Autoencoder(nn.Module):
         y_hat0 = (code(mean0, step) + mean0) * step * first
         mean1 = self.mean1(torch.cat((y_hat0, features), dim=1))
         mean = torch.where(first, mean0, mean1)
-        return Latents(code(mean, step), mean, step)
+        return Prediction(code(mean, step), mean, step)
 
     def dequantize(
         self,

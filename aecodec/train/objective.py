@@ -91,10 +91,10 @@ class RateDistortion(nn.Module):
         def code(mean: Tensor, step: Tensor) -> Tensor:
             return straight_round(y / step - mean) * coded
 
-        latents = model.predict(z_hat, weights, code)
-        x_hat = model.synthesize(latents.y_hat, weights).float()
+        prediction = model.predict(z_hat, weights, code)
+        x_hat = model.synthesize(prediction.y_hat, weights).float()
         with float32:
-            residual = y / latents.step - latents.mean if self.training else latents.symbols
+            residual = y / prediction.step - prediction.mean if self.training else prediction.symbols
             y_bits, z_bits = prior.y_bits(residual, scale_index), prior.z_bits(z if self.training else z_hat)
         if not self.training:
             x_hat = (x_hat * 255).round().clamp(0, 255) / 255

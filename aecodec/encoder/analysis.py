@@ -1,13 +1,10 @@
-"""Pixels to symbols and back through the networks, area by area, each with a halo as wide as they can look.
-
-So memory stays bounded, and the result equals that of the whole picture. docs/architecture.md derives the halos.
-"""
+"""Pixels to symbols through the networks, area by area. Nothing here is normative: another encoder may do otherwise."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,26 +16,20 @@ from torch import Tensor
 from aecodec.coding.prior import MAX_LEVEL, SKIPPED_SCALES, Z_LIMIT, Prior, anchor_position
 from aecodec.coding.symbols import Costs, Symbols
 from aecodec.coding.tables import TableSet
-from aecodec.decoder.reduced import render_reduced
 from aecodec.encoder.effort import ERROR_WORTH, Effort
 from aecodec.encoder.refinement import Problem, refine
 from aecodec.format.container import STRIDE, Y_STRIDE, Box, Header
 from aecodec.image import Pixels, crop_padded
-from aecodec.isolation import plain_torch
-from aecodec.networks.layers import Cut
-from aecodec.networks.model import HYPER_REACH, SYNTHESIS_HALO, Autoencoder, anchor_weights
-from aecodec.workers import Workers
+from aecodec.networks.layers import InnerSides
+from aecodec.networks.model import HYPER_RECEPTIVE_FIELD, SYNTHESIS_HALO
+from aecodec.networks.runtime import BODY_HALO, MEAN_HALO, Runtime
 
-_BAND = 8  # rows of features at 1/16 that are rendered at once: small enough for the cache, large enough for threads
 Strips = dict[Box, NDArray[np.float32]]  # y [h/16, W/16, M] of strips of a picture
 Progress = Callable[[float], None]  # gets what was done since the last call, as a share of one encode
 PLAIN = Effort()
-# Pixels around an area that a stage looks at:
-_MEAN_HALO = 32  # y, to predict means
-_BODY_HALO = 32  # y_hat, to make the features that are rendered
 
 
-class Latent(NamedTuple):
+class CachedAnalysis(NamedTuple):
     """y of a whole picture, to be quantized for several levels."""
 
     y: NDArray[np.float16]  # [H/16, W/16, M]
@@ -49,18 +40,14 @@ class Latent(NamedTuple):
         return -1000 <= level - self.level <= 700
 
 
-class Transform:
-    """The networks of one model on one device. Nothing changes after construction."""
+class Analyzer:
+    """The encoder of one model. Nothing changes after construction."""
 
-    def __init__(
-        self, network: Autoencoder, prior: Prior, tables: TableSet, workers: Workers, work_tile: int = 8
-    ) -> None:
-        """work_tile: height of what the networks see at once, without halo, in 64 pixels; it is twice as wide."""
-        self.network = network
+    def __init__(self, runtime: Runtime, prior: Prior, tables: TableSet) -> None:
+        self.runtime = runtime
+        self.network = runtime.network
         self.prior = prior
         self.costs = Costs(tables)
-        self.workers = workers
-        self.side = work_tile * STRIDE
 
     def analyze(
         self, pixels: Pixels, header: Header, effort: Effort = PLAIN, progress: Progress | None = None
@@ -73,22 +60,22 @@ class Transform:
         stage = refined if effort.stages else None
         return self._code(lambda strip: self.analyze_strip(pixels, strip, header), header, effort, stage)
 
-    def analyze_once(self, pixels: Pixels, header: Header) -> Latent:
+    def analyze_once(self, pixels: Pixels, header: Header) -> CachedAnalysis:
         """y of a picture [H, W, 3] for the level of the header and those around it."""
         level = min(header.level + 150, MAX_LEVEL)  # too fine costs less than too coarse
         header = dataclasses.replace(header, level=level)
         y = np.empty((*header.padded.reduced(Y_STRIDE).shape, self.prior.M), np.float16)
         for strip in self._strips(header):
             y[strip.cells(Y_STRIDE)] = self.analyze_strip(pixels, strip, header)
-        return Latent(y, level)
+        return CachedAnalysis(y, level)
 
-    def requantize(self, latent: Latent, header: Header, effort: Effort = PLAIN) -> Symbols:
+    def requantize(self, cached: CachedAnalysis, header: Header, effort: Effort = PLAIN) -> Symbols:
         """The coded integers for a level that y serves."""
-        here, there = (self._anchor_weights(level) for level in (header.level, latent.level))
+        here, there = (self.runtime.anchor_weights(level) for level in (header.level, cached.level))
         gain = self.network.g_a.y_gain
-        with plain_torch(self.workers.device):
+        with self.runtime.plain():
             ratio = (gain.factor(here) / gain.factor(there)).flatten().float().cpu().numpy()
-        return self._code(lambda strip: latent.y[strip.cells(Y_STRIDE)] * ratio, header, effort)
+        return self._code(lambda strip: cached.y[strip.cells(Y_STRIDE)] * ratio, header, effort)
 
     def _code(
         self,
@@ -129,34 +116,36 @@ class Transform:
     def analyze_strip(self, pixels: Pixels, strip: Box, header: Header) -> NDArray[np.float32]:
         """y [h/16, W/16, M] of a strip."""
         y = np.empty((*strip.reduced(Y_STRIDE).shape, self.prior.M), np.float32)
-        gains = self._anchor_weights(header.level)
+        gains = self.runtime.anchor_weights(header.level)
 
         def analyze(box: Box) -> None:
-            region = box.grown(self.network.config.analysis_reach, header.padded)
-            cut, core = _shed(box, region, header.padded)
-            x = self._tensor(crop_padded(pixels, region).transpose(2, 0, 1)).div_(255)
-            with plain_torch(self.workers.device):
-                y_box = self.network.analyze(x, gains, cut)[0][:, *core.cells(Y_STRIDE)]
+            region = box.grown(self.network.config.receptive_field, header.padded)
+            inner, core = _valid_region(box, region, header.padded)
+            x = self.runtime.tensor(crop_padded(pixels, region).transpose(2, 0, 1)).div_(255)
+            with self.runtime.plain():
+                y_box = self.network.analyze(x, gains, inner)[0][:, *core.cells(Y_STRIDE)]
             y[box.relative_to(strip).cells(Y_STRIDE)] = y_box.permute(1, 2, 0).cpu().numpy()
 
-        self.workers.map(analyze, self._areas(strip))
+        self.runtime.workers.map(analyze, self.runtime.areas(strip))
         return y
 
     def hyper_analyze_strip(self, y: Strips, strip: Box, header: Header, symbols: Symbols) -> None:
         """Write z_symbols of a strip, from y of its neighbors as well, and the table index that follows from them."""
         y_index = _indexed(symbols)
-        gains = self._anchor_weights(header.level)
+        gains = self.runtime.anchor_weights(header.level)
 
         def hyper_analyze(box: Box) -> None:
-            region = box.grown(HYPER_REACH, header.padded)
-            cut, core = _shed(box, region, header.padded)
-            with plain_torch(self.workers.device):
-                z = self.network.hyper_analyze(self._tensor(_gather(y, region)), gains, cut)[0][:, *core.cells(STRIDE)]
+            region = box.grown(HYPER_RECEPTIVE_FIELD, header.padded)
+            inner, core = _valid_region(box, region, header.padded)
+            with self.runtime.plain():
+                z = self.network.hyper_analyze(self.runtime.tensor(_gather(y, region)), gains, inner)[0][
+                    :, *core.cells(STRIDE)
+                ]
             z_symbols = z.round().clamp_(-Z_LIMIT, Z_LIMIT).to(torch.int8).cpu().numpy()
             symbols.z[:, *box.cells(STRIDE)] = z_symbols
             y_index[:, *box.cells(Y_STRIDE)] = self.prior.table_index(z_symbols, header.level)
 
-        self.workers.map(hyper_analyze, self._areas(strip))
+        self.runtime.workers.map(hyper_analyze, self.runtime.areas(strip))
 
     def refine_strip(
         self,
@@ -172,7 +161,7 @@ class Transform:
         refined = np.empty_like(y[strip])
 
         def improve(box: Box) -> None:
-            seen = box.grown(_BODY_HALO + _MEAN_HALO, header.padded)
+            seen = box.grown(BODY_HALO + MEAN_HALO, header.padded)
             region = seen.grown(SYNTHESIS_HALO, header.padded)
             index = _indexed(symbols)[:, *seen.cells(Y_STRIDE)]
             x = np.array(pixels[seen.grown(0, header.bounds).cells(1)].transpose(2, 0, 1))
@@ -181,101 +170,56 @@ class Transform:
                 if progress:
                     progress(math.prod(box.shape) / math.prod(header.padded.shape) / effort.steps)
 
-            with plain_torch(self.workers.device, gradients=True):
-                gains = self._anchor_weights(header.level)
-                z_hat = self._tensor(symbols.z[:, *region.cells(STRIDE)])
+            with self.runtime.plain(gradients=True):
+                gains = self.runtime.anchor_weights(header.level)
+                z_hat = self.runtime.tensor(symbols.z[:, *region.cells(STRIDE)])
                 problem = self._problem(x[None], z_hat, seen.relative_to(region), gains, index[None], header)
-                found = refine(self.network, self._tensor(_gather(y, seen)), problem, effort.stages, stepped)[0]
+                found = refine(self.network, self.runtime.tensor(_gather(y, seen)), problem, effort.stages, stepped)[0]
             core = found[:, *box.relative_to(seen).cells(Y_STRIDE)]
             refined[box.relative_to(strip).cells(Y_STRIDE)] = core.permute(1, 2, 0).cpu().numpy()
 
-        self.workers.map(improve, self._areas(strip))
+        self.runtime.workers.map(improve, self.runtime.areas(strip))
         return refined
 
     def quantize_strip(self, y: Strips, strip: Box, header: Header, symbols: Symbols, effort: Effort = PLAIN) -> None:
         """Write y_symbols of a strip: y in units of its step, less the predicted mean."""
-        gains = self._anchor_weights(header.level)
+        gains = self.runtime.anchor_weights(header.level)
         dead_zone = self.costs.dead_zone(effort.dead_zone)
 
         def quantize(box: Box) -> None:
             region = box.grown(SYNTHESIS_HALO, header.padded)
-            seen = box.grown(_MEAN_HALO, header.padded)
-            dead = self._tensor(dead_zone[_indexed(symbols)[:, *seen.cells(Y_STRIDE)]])
-            code = _rounding(self._tensor(_gather(y, seen)), dead)
-            with plain_torch(self.workers.device):
-                z_hat = self._tensor(symbols.z[:, *region.cells(STRIDE)])
-                latents = self.network.predict(z_hat, gains, code, seen.relative_to(region).cells(Y_STRIDE))
-            y_symbols = latents.symbols[0][:, *box.relative_to(seen).cells(Y_STRIDE)]
+            seen = box.grown(MEAN_HALO, header.padded)
+            dead = self.runtime.tensor(dead_zone[_indexed(symbols)[:, *seen.cells(Y_STRIDE)]])
+            code = _rounding(self.runtime.tensor(_gather(y, seen)), dead)
+            with self.runtime.plain():
+                z_hat = self.runtime.tensor(symbols.z[:, *region.cells(STRIDE)])
+                prediction = self.network.predict(z_hat, gains, code, seen.relative_to(region).cells(Y_STRIDE))
+            y_symbols = prediction.symbols[0][:, *box.relative_to(seen).cells(Y_STRIDE)]
             symbols.y[:, *box.cells(Y_STRIDE)] = y_symbols.short().cpu().numpy()
 
-        self.workers.map(quantize, self._areas(strip))
-
-    def synthesize(self, symbols: Symbols, header: Header, area: Box, factor: int = 1) -> Pixels:
-        """Pixels uint8 [h, w, 3] of an area of the picture, each the mean of factor x factor."""
-        frame = area.reduced(factor)
-        pixels = np.empty((*frame.shape, 3), np.uint8)
-        gains = self._anchor_weights(header.level)
-
-        def synthesize(part: Box) -> None:
-            core = part.aligned(Y_STRIDE)
-            cells = core.aligned(STRIDE)
-            region = cells.grown(SYNTHESIS_HALO, header.padded)
-            seen = cells.grown(_BODY_HALO + _MEAN_HALO, header.padded)
-            body = core.grown(_BODY_HALO, header.padded)
-            y_symbols = self._tensor(symbols.y[:, *seen.relative_to(symbols.window).cells(Y_STRIDE)])
-            z_hat = self._tensor(symbols.z[:, *region.relative_to(symbols.window).cells(STRIDE)])
-            with plain_torch(self.workers.device):
-                y_hat = self.network.dequantize(y_symbols, z_hat, gains, seen.relative_to(region).cells(Y_STRIDE))
-                features = self.network.g_s.features(y_hat[:, :, *body.relative_to(seen).cells(Y_STRIDE)], gains)
-                latent, condition = (f[:, :, *core.relative_to(body).cells(Y_STRIDE)] for f in features)
-                for band in core.split(core.right - core.left, _BAND * Y_STRIDE):
-                    rows = band.relative_to(core).cells(Y_STRIDE)
-                    x_hat = render_reduced(self.network.g_s, latent[:, :, *rows], condition[:, :, *rows], factor)
-                    levels = _levels(x_hat)
-                    shown = band.reduced(factor)
-                    visible = shown.grown(0, frame)
-                    values = levels[0][:, *visible.relative_to(shown).cells(1)].permute(1, 2, 0).cpu().numpy()
-                    pixels[visible.relative_to(frame).cells(1)] = values
-
-        self.workers.map(synthesize, [part.grown(0, area) for part in self._areas(area.aligned(STRIDE))])
-        return pixels
+        self.runtime.workers.map(quantize, self.runtime.areas(strip))
 
     def analyze_batch(self, x: Tensor, header: Header, effort: Effort = PLAIN) -> list[Symbols]:
         """The coded integers of pictures uint8 [B, 3, H, W] of one size, which the networks see whole and at once."""
-        gains = self._anchor_weights(header.level).expand(len(x), -1)
+        gains = self.runtime.anchor_weights(header.level).expand(len(x), -1)
         right, bottom = header.padded.right - header.width, header.padded.bottom - header.height
-        with plain_torch(self.workers.device):
-            padded = F.pad(self._on_device(x).div_(255), (0, right, 0, bottom), mode="replicate")
+        with self.runtime.plain():
+            padded = F.pad(self.runtime.on_device(x).div_(255), (0, right, 0, bottom), mode="replicate")
             y = self.network.analyze(padded.contiguous(memory_format=torch.channels_last), gains)
             z = self.network.hyper_analyze(y, gains).round_().clamp_(-Z_LIMIT, Z_LIMIT).to(torch.int8).cpu().numpy()
-        z_hat = self._on_device(torch.from_numpy(z))
+        z_hat = self.runtime.on_device(torch.from_numpy(z))
         index = np.stack([self.prior.table_index(z_symbols, header.level) for z_symbols in z])
         if effort.stages:
-            with plain_torch(
-                self.workers.device, gradients=True
-            ):  # clones, since gradients cannot go through what was made in it
+            with self.runtime.plain(gradients=True):  # clones, since gradients cannot go through what was made in it
                 problem = self._problem(x.cpu().numpy(), z_hat.clone(), header.padded, gains.clone(), index, header)
                 y = refine(self.network, y.clone(), problem, effort.stages, lambda: None)
-        with plain_torch(self.workers.device):
-            code = _rounding(y, self._on_device(torch.from_numpy(self.costs.dead_zone(effort.dead_zone)[index])))
+        with self.runtime.plain():
+            code = _rounding(y, self.runtime.on_device(torch.from_numpy(self.costs.dead_zone(effort.dead_zone)[index])))
             y_symbols = self.network.predict(z_hat, gains, code).symbols.short().cpu().numpy()
         return [Symbols(a, b, header.padded, c) for a, b, c in zip(z, y_symbols, index, strict=True)]
 
-    def synthesize_batch(self, symbols: Sequence[Symbols], headers: Sequence[Header]) -> Tensor:
-        """Pixels uint8 [B, 3, H, W] of pictures of one size, at their own qualities; on the device."""
-        gains = torch.cat([self._anchor_weights(header.level) for header in headers])
-        z_hat, y_symbols = (
-            self._on_device(torch.from_numpy(np.stack(arrays)))
-            for arrays in ([one.z for one in symbols], [one.y for one in symbols])
-        )
-        height, width = headers[0].bounds.shape
-        with plain_torch(self.workers.device):
-            x_hat = self.network.synthesize(self.network.dequantize(y_symbols, z_hat, gains), gains)
-            levels = _levels(x_hat[:, :, :height, :width])
-        return levels.clone()  # what is made under inference_mode may not be changed or trained on
-
     def _strips(self, header: Header) -> list[Box]:
-        return header.padded.split(header.padded.right, max(self.side, SYNTHESIS_HALO))
+        return header.padded.split(header.padded.right, max(self.runtime.side, SYNTHESIS_HALO))
 
     def _problem(
         self, x: NDArray[np.uint8], z_hat: Tensor, seen: Box, gains: Tensor, index: NDArray[np.uint8], header: Header
@@ -284,32 +228,15 @@ class Transform:
         position = torch.tensor(anchor_position(header.level), dtype=torch.float32)
         weight = ERROR_WORTH * float(self.network.config.lmbda(position)) * 255**2 / 3
         return Problem(
-            self._on_device(torch.from_numpy(x)).div_(255),
+            self.runtime.on_device(torch.from_numpy(x)).div_(255),
             z_hat,
             seen.cells(Y_STRIDE),
             gains,
             torch.from_numpy(index.astype(np.int64)).to(z_hat.device),
-            self._on_device(torch.from_numpy(index >= SKIPPED_SCALES)),
+            self.runtime.on_device(torch.from_numpy(index >= SKIPPED_SCALES)),
             torch.from_numpy(self.costs.bits).to(z_hat.device),
             weight,
         )
-
-    def _areas(self, area: Box) -> list[Box]:
-        """Parts that the networks see one by one: independent of the tiles that the file is coded in."""
-        return area.split(2 * self.side, self.side)  # wide: less halo, and strips stay low
-
-    def _tensor(self, array: NDArray[np.generic]) -> Tensor:
-        """[C, H, W] as [1, C, H, W] in the type, on the device and in the memory order that suits the network."""
-        return self._on_device(torch.from_numpy(array)[None])
-
-    def _on_device(self, x: Tensor) -> Tensor:
-        like = next(self.network.parameters())
-        tensor = torch.empty(x.shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
-        return tensor.copy_(x)
-
-    def _anchor_weights(self, level: int) -> Tensor:
-        like = next(self.network.parameters())
-        return anchor_weights(torch.tensor([anchor_position(level)], dtype=like.dtype, device=like.device))
 
 
 def _indexed(symbols: Symbols) -> NDArray[np.uint8]:
@@ -329,15 +256,11 @@ def _rounding(y: Tensor, dead_zone: Tensor) -> Callable[[Tensor, Tensor], Tensor
     return code
 
 
-def _levels(x_hat: Tensor) -> Tensor:
-    return (x_hat * 255).round_().clamp_(0, 255).byte()
-
-
-def _shed(box: Box, region: Box, bounds: Box) -> tuple[Cut, Box]:
+def _valid_region(box: Box, region: Box, bounds: Box) -> tuple[InnerSides, Box]:
     """Which sides of a region the networks use up, those inside the picture, and where the box is in what is left."""
-    cut = Cut(*(a != b for a, b in zip(region, bounds, strict=True)))
-    left, top = 0 if cut.left else box.left, 0 if cut.top else box.top
-    return cut, Box(left, top, left + box.right - box.left, top + box.bottom - box.top)
+    inner = InnerSides(*(a != b for a, b in zip(region, bounds, strict=True)))
+    left, top = 0 if inner.left else box.left, 0 if inner.top else box.top
+    return inner, Box(left, top, left + box.right - box.left, top + box.bottom - box.top)
 
 
 def _gather(y: Strips, region: Box) -> NDArray[np.float32]:
