@@ -93,7 +93,7 @@ def open_picture(path: Place, data: Data | None = None) -> Iterator[Image.Image]
             with _open(_content(path) if data is None else BytesIO(data), path) as image:
                 yield image
         except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+            raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
         except MemoryError:

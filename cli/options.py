@@ -36,9 +36,9 @@ def has_cuda() -> bool:
     for driver in ("libcuda.so.1", "libamdhip64.so", "nvcuda.dll"):
         with suppress(OSError):
             ctypes.CDLL(driver)
-            from aecodec.codec import pick_device
+            import torch
 
-            return pick_device("auto").type == "cuda"
+            return torch.cuda.is_available()
     return False
 
 
