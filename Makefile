@@ -1,10 +1,10 @@
-# make demo, make test, make lint, make bench: each sets up what it needs in .venv (PYTHON is 3.11 or 3.12)
+# make demo, make dev, make test, make lint, make bench: each sets up what it needs in .venv (PYTHON is 3.11 or 3.12)
 PYTHON ?= python3
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test test-fast lint bench fuzz clean
+.PHONY: demo dev test test-fast lint bench fuzz clean
 
 # The library as a user gets it: a built wheel, not the source tree.
 .venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find aecodec cli -type f -not -path '*/__pycache__/*')
@@ -19,6 +19,8 @@ PIP := $(BIN)/python -m pip install --quiet
 .venv/developer: .venv/installed
 	$(PIP) "$$(ls .venv/wheel/aecodec-*.whl)[dev]"
 	touch $@
+
+dev: .venv/developer
 
 demo: .venv/installed
 	$(BIN)/python -m bench demo tests/data/coffee.png --out demo
