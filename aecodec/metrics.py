@@ -59,12 +59,18 @@ def bpp(size_bytes: int, width: int, height: int) -> float:
 
 
 def bd_rate(
-    anchor_bpp: Sequence[float], anchor_psnr: Sequence[float], test_bpp: Sequence[float], test_psnr: Sequence[float]
+    anchor_bpp: Sequence[float],
+    anchor_psnr: Sequence[float],
+    test_bpp: Sequence[float],
+    test_psnr: Sequence[float],
+    *,
+    between: tuple[float, float] | None = None,
 ) -> float:
     """Bjontegaard delta rate in percent: mean rate difference at equal quality; negative means fewer bits than anchor.
 
-    Mean of log-rate over the common quality range, each curve interpolated by pchip (Bjontegaard 2001; pchip as in
-    the JVT common test conditions). Raises InputError where the curves share no quality range or are none.
+    Mean of log-rate over a range of quality, each curve interpolated by pchip (Bjontegaard 2001; pchip as in the JVT
+    common test conditions). The range is what both curves share, or what lies between two qualities in dB: only results
+    over one range can be compared. Raises InputError where a curve is none or does not cover the range.
     """
     from scipy.interpolate import PchipInterpolator  # half a second that a codec does not need
 
@@ -72,12 +78,14 @@ def bd_rate(
     for rate, quality in ((anchor_bpp, anchor_psnr), (test_bpp, test_psnr)):
         order = np.argsort(quality)
         curves.append((np.asarray(quality, np.float64)[order], np.log(np.asarray(rate, np.float64)[order])))
-        if len(order) < 2 or np.any(np.diff(curves[-1][0]) <= 0):
+        if len(order) < 2 or not np.all(np.diff(curves[-1][0]) > 0):
             raise InputError("a curve needs two or more points of different quality")
-    low = max(quality[0] for quality, _ in curves)
-    high = min(quality[-1] for quality, _ in curves)
+    shared = max(quality[0] for quality, _ in curves), min(quality[-1] for quality, _ in curves)
+    low, high = between or shared
     if not low < high:
-        raise InputError(f"the curves share no quality range: {low:.2f} dB is not below {high:.2f} dB")
+        raise InputError(f"there is no quality range: {low:.2f} dB is not below {high:.2f} dB")
+    if low < shared[0] or high > shared[1]:
+        raise InputError(f"the curves share {shared[0]:.2f} to {shared[1]:.2f} dB, not {low:.2f} to {high:.2f} dB")
     anchor, test = (float(PchipInterpolator(q, r).integrate(low, high)) / (high - low) for q, r in curves)
     return 100 * float(np.expm1(test - anchor))
 

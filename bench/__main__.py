@@ -8,6 +8,9 @@ from pathlib import Path
 # Run from the project folder, `import aecodec` would find the sources there; what is measured is what is installed.
 sys.path = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parent.parent]
 
-from bench.commands import main  # noqa: E402 - after the line above
+try:
+    from bench.commands import main
 
-main(prog_name="python -m bench")
+    main(prog_name="python -m bench")
+except ModuleNotFoundError as error:
+    sys.exit(f"Error: python -m bench needs the package {error.name}: pip install '.[bench]'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -27,7 +28,8 @@ class Peer:
 
 
 USUAL = (5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0)
-FROM_ONE = (1.0, *USUAL[1:])
+FROM_ONE = (1.0, *USUAL[1:])  # where 5 is above 28 dB on easy pictures
+FROM_ZERO = (0.0, *USUAL[1:])
 DECIBELS = (24.0, 26.0, 28.0, 30.0, 32.0, 34.0, 36.0, 38.0, 40.0, 42.0)
 
 
@@ -98,7 +100,7 @@ def heic() -> Peer:
 
 def jxl() -> Peer:
     importlib.import_module("pillow_jxl")  # registers itself
-    return pillow("JXL", "pillow-jxl-plugin, effort 7", effort=7)
+    return pillow("JXL", "pillow-jxl-plugin, effort 7", FROM_ONE, effort=7)
 
 
 def pca() -> Peer:
@@ -118,7 +120,7 @@ PEERS: dict[str, tuple[Callable[[], Peer], str | None]] = {
     "jpeg444": (lambda: pillow("JPEG", "Pillow, 4:4:4, default tables", subsampling=0), None),
     "jpegli": (jpegli, "pyjpegli"),
     "mozjpeg": (mozjpeg, "mozjpeg-lossless-optimization"),
-    "webp": (lambda: pillow("WEBP", "Pillow, method 6", FROM_ONE, method=6), None),
+    "webp": (lambda: pillow("WEBP", "Pillow, method 6", FROM_ZERO, method=6), None),
     "avif": (lambda: pillow("AVIF", "Pillow, 4:2:0, speed 6", speed=6), None),
     "avif444": (lambda: pillow("AVIF", "Pillow, 4:4:4, speed 6", speed=6, subsampling="4:4:4"), None),
     "jxl": (jxl, "pillow-jxl-plugin"),
@@ -133,10 +135,10 @@ NAMES = ("aecodec", *PEERS)
 def peers(names: list[str], device: str = "cpu") -> list[Peer]:
     """The codecs of the given names, in that order; "aecodec:FILE@9" is aecodec with the weights of a file, effort 9.
 
-    A codec whose package is missing is named in one line and left out.
+    "all" stands for NAMES. A codec whose package is missing is named in one line and left out.
     """
     found = []
-    for name in names:
+    for name in itertools.chain.from_iterable(NAMES if name == "all" else [name] for name in names):
         base, _, effort = name.partition("@")
         kind, _, model = base.partition(":")
         if kind == "aecodec":

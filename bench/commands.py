@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,12 @@ POSTER_QUALITY = 8  # of JPEG, which falls apart there
 NEW = click.Path(path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 RESULTS = click.Path(exists=True, path_type=Path)
+ANCHORS = click.option(
+    "--anchor",
+    "anchors",
+    multiple=True,
+    help="A measured codec or a published curve, also several times; default is jpeg and avif.",
+)
 OUT = click.option("--out", type=NEW, help="JSON lines: a .jsonl file or a folder. An interrupted run continues there.")
 
 
@@ -41,7 +46,7 @@ def main() -> None:
 
 def _command() -> str:
     """This command as a reader repeats it: without the way to this machine's folders."""
-    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    words = [Path(word).name if word.startswith(("/", "..")) else word for word in sys.argv[1:]]
     return shlex.join(["python", "-m", "bench", *words])
 
 
@@ -71,38 +76,36 @@ def fetch(what: str, folder: Path | None, url: str | None) -> None:
     help="Names with commas; aecodec:FILE@9 takes other weights and effort.",
 )
 @click.option("--device", default="cpu", show_default=True, help="Of aecodec: cpu or cuda.")
-@click.option("--ssimulacra2/--no-ssimulacra2", default=True, help="Measure it too, a second per point.")
+@click.option("--butteraugli", is_flag=True, help="Measure it too, about a second a point: needs libjxl's tools.")
+@click.option("--ssimulacra2", is_flag=True, help="Measure it too, a second a point.")
 @click.option(
     "--middle", type=click.IntRange(64), help="Only what lies in the middle, at most this many pixels square."
 )
 @OUT
-def rd(images: Path, codecs: str, device: str, ssimulacra2: bool, middle: int | None, out: Path | None) -> None:
+def rd(images: Path, codecs: str, device: str, middle: int | None, out: Path | None, **extras: bool) -> None:
     """Bits per pixel and quality of whole files, mean over a folder of pictures."""
-    from bench.codecs import NAMES, peers
+    from bench.codecs import peers
     from bench.compare import table
-    from bench.rd import pictures_in, run
+    from bench.rd import available, pictures_in, run
 
     pictures = pictures_in(images)
-    if ssimulacra2 and find_spec("ssimulacra2") is None:
-        click.echo("SSIMULACRA2 is left out: pip install ssimulacra2", err=True)
-        ssimulacra2 = False
-    found = peers(list(NAMES) if codecs == "all" else codecs.split(","), device)
+    wanted = available(name for name, asked in extras.items() if asked)
+    found = peers(codecs.split(","), device)
     for peer in found:
         click.echo(f"{peer.name}: {peer.settings}")
     names = {peer.name for peer in found}
-    points = run(found, pictures, _command(), _file(out, "rd"), ssimulacra2, middle)
+    points = run(found, pictures, _command(), _file(out, "rd"), wanted, middle)
     print(table([point for point in points if point.codec in names]))
 
 
 @main.command()
 @click.argument("results", type=RESULTS)
-@click.option("--anchor", default="jpeg", show_default=True)
-def table(results: Path, anchor: str) -> None:
+def table(results: Path) -> None:
     """The Markdown table of results: bits per pixel at equal PSNR, and BD-rates."""
     from bench import compare
     from bench.results import read
 
-    print(compare.table(read(results), anchor))
+    print(compare.table(read(results)))
 
 
 @main.command()
@@ -127,12 +130,12 @@ def effort_table(results: Path) -> None:
 
 @main.command()
 @click.argument("results", type=RESULTS, nargs=-1, required=True)
-@click.option("--anchor", default="jpeg", show_default=True, help="A measured codec, or a published curve.")
-def compare(results: tuple[Path, ...], anchor: str) -> None:
+@ANCHORS
+def compare(results: tuple[Path, ...], anchors: tuple[str, ...]) -> None:
     """BD-rates of everything in RESULTS, and of published curves where the pictures are Kodak's."""
     from bench.compare import compare as tell
 
-    print(tell(list(results), anchor))
+    print(tell(list(results), anchors))
 
 
 @main.command()
@@ -189,14 +192,16 @@ def readme(project: Path) -> None:
     "--images", type=FOLDER, help="Pictures to look at, the first 3; default is the demonstration photograph."
 )
 @click.option("-q", "--quality", default=50.0, show_default=True, help="Of these pictures, 1..100.")
-@click.option("--anchor", default="jpeg", show_default=True)
-def report(results: tuple[Path, ...], target: Path, images: Path | None, quality: float, anchor: str) -> None:
+@ANCHORS
+def report(
+    results: tuple[Path, ...], target: Path, images: Path | None, quality: float, anchors: tuple[str, ...]
+) -> None:
     """One self-contained HTML page: curves, BD-rates, speed, and pictures at equal bytes."""
     from bench.rd import pictures_in
     from bench.report import write
 
     pictures = pictures_in(images)[:3] if images else [DEMONSTRATION]
-    write(list(results), pictures, target, quality=quality, anchor=anchor)
+    write(list(results), pictures, target, quality=quality, anchors=anchors)
     click.echo(f"wrote {target}, {target.stat().st_size / 1e6:.1f} MB")
 
 

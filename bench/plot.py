@@ -12,7 +12,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
 
-from bench.compare import LANDMARKS, bd_rate, is_kodak, published_curves
+from bench.compare import LANDMARKS, RANGE, bd_rate, is_kodak, published_curves
 from bench.results import METRICS, Record, Speed, curves, points_of
 
 _MAX_BPP = 1.6
@@ -92,7 +92,7 @@ def speed_plot(records: list[Record], target: Path) -> None:
 
 
 def frontier_plot(rates: list[Record], speeds: list[Record], target: Path) -> None:
-    """BD-rate against JPEG over seconds to decode a megapixel; of CompressAI's networks the published rates."""
+    """BD-rates over seconds to decode a megapixel; of CompressAI's networks the published rates."""
     measured, pictures = curves(points_of(rates))
     published = published_curves() if is_kodak(rates, pictures) else {}
     size, threads, found = comparable(speeds)
@@ -100,7 +100,7 @@ def frontier_plot(rates: list[Record], speeds: list[Record], target: Path) -> No
     for speed in found:
         network = speed.codec.removesuffix(" (random weights)")
         curve = measured.get(speed.codec) or published.get(f"compressai-{network}")
-        rate = bd_rate(measured["jpeg"], curve, "psnr") if curve else None
+        rate = bd_rate(measured["jpeg"], curve, "psnr", RANGE) if curve else None
         if speed.direction == "decode" and rate is not None:
             points.append((speed.seconds / speed.megapixels, rate, network))
 
@@ -110,7 +110,13 @@ def frontier_plot(rates: list[Record], speeds: list[Record], target: Path) -> No
             axes.scatter([x], [y], s=60 if name.startswith("aecodec") else 30)
             axes.annotate(name, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8)
         axes.set(xscale="log", xlabel=f"seconds to decode a megapixel ({size}, {threads} threads)")
-        axes.set(ylabel="BD-rate against JPEG, %")
+        axes.set(ylabel=f"BD-rate to jpeg, %, over {RANGE[0]} to {RANGE[1]} dB of PSNR")
+        avif = next((1 + rate / 100 for _, rate, name in points if name == "avif"), None)
+        if avif:  # over one range the one figure follows from the other
+            right = axes.secondary_yaxis(
+                "right", (lambda rate: (100 + rate) / avif - 100, lambda rate: (100 + rate) * avif - 100)
+            )
+            right.set_ylabel("to avif, %")
         axes.margins(x=0.3, y=0.1)
         axes.grid(visible=True)
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import subprocess
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from shutil import which
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -21,6 +26,7 @@ from bench.codecs import Peer
 from bench.results import MAX_DB, Point, Run, append, environment, resume
 
 SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+BUTTERAUGLI = "butteraugli_main"  # of libjxl
 _BT601 = np.array([0.299, 0.587, 0.114])
 
 
@@ -40,7 +46,8 @@ def load(path: Path) -> Image.Image:
         raise click.ClickException(f"{path} is no picture: {error}") from error
 
 
-def measure(peer: Peer, quality: float, image: Image.Image, name: str, ssimulacra2: bool) -> Point:
+def measure(peer: Peer, quality: float, image: Image.Image, name: str, extras: Iterable[str] = ()) -> Point:
+    """The point; extras are names of EXTRAS that are measured too."""
     start = time.perf_counter()
     data = peer.encode(image, quality)
     encoded = time.perf_counter()
@@ -57,9 +64,9 @@ def measure(peer: Peer, quality: float, image: Image.Image, name: str, ssimulacr
         psnr=min(metrics.psnr(a, b), MAX_DB),
         psnr_y=psnr_y(a, b),
         ms_ssim=ms_ssim(a, b),
-        ssimulacra2=ssimulacra2_of(image, decoded) if ssimulacra2 else None,
         encode_seconds=encoded - start,
         decode_seconds=done - encoded,
+        **{extra: EXTRAS[extra].measure(image, decoded) for extra in extras},
     )
 
 
@@ -76,7 +83,7 @@ def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float | None:
         return None
 
 
-def ssimulacra2_of(a: Image.Image, b: Image.Image) -> float:
+def ssimulacra2(a: Image.Image, b: Image.Image) -> float:
     from ssimulacra2 import compute_ssimulacra2
 
     files = []
@@ -87,24 +94,66 @@ def ssimulacra2_of(a: Image.Image, b: Image.Image) -> float:
     return float(compute_ssimulacra2(*files))
 
 
+def butteraugli(a: Image.Image, b: Image.Image) -> float:
+    """The 3-norm, on a screen of 80 nits."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, name) for name in ("a.ppm", "b.ppm")]
+        for image, file in zip((a, b), files, strict=True):
+            image.save(file)
+        done = subprocess.run([BUTTERAUGLI, *files, "--pnorm", "3"], capture_output=True, text=True, check=False)
+    found = re.search(r"^3-norm: (.+)$", done.stdout, re.MULTILINE)
+    if found is None:
+        raise click.ClickException(f"{BUTTERAUGLI} failed: {done.stderr.strip()[-200:]}")
+    return float(found[1])
+
+
+class Extra(NamedTuple):
+    """A measure of what people see, which takes a second a point and is asked for."""
+
+    measure: Callable[[Image.Image, Image.Image], float]
+    install: str
+    there: Callable[[], bool]
+
+
+EXTRAS = {
+    "butteraugli": Extra(butteraugli, "apt-get install libjxl-devtools", lambda: which(BUTTERAUGLI) is not None),
+    "ssimulacra2": Extra(ssimulacra2, "pip install ssimulacra2", lambda: find_spec("ssimulacra2") is not None),
+}
+
+
+def available(wanted: Iterable[str]) -> list[str]:
+    """Of the names of EXTRAS those that can be measured here; the others are named in a line each."""
+    found = []
+    for name in wanted:
+        if EXTRAS[name].there():
+            found.append(name)
+        else:
+            click.echo(f"{name} is left out: {EXTRAS[name].install}", err=True)
+    return found
+
+
 def run(
     peers: list[Peer],
     pictures: list[Path],
     command: str,
     out: Path | None,
-    ssimulacra2: bool,
+    extras: Collection[str] = (),
     middle: int | None = None,
 ) -> list[Point]:
-    """Every codec at every quality on every picture; points that out holds already are not measured again."""
+    """Every codec at every quality on every picture; points that out holds already with all extras are not repeated."""
     images = {_name(path, middle): hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures}
     note = Run(command, environment(), {peer.name: peer.settings for peer in peers}, images)
     before = resume(out, note) if out else []
     points = [record for record in before if isinstance(record, Point)]
-    known = {(point.codec, point.quality, point.image) for point in points}
+    known = {
+        (point.codec, point.quality, point.image)
+        for point in points
+        if all(getattr(point, extra) is not None for extra in extras)
+    }
     jobs = [(path, peer, q) for path in pictures for peer in peers for q in peer.qualities]
     missing = [(path, peer, q) for path, peer, q in jobs if (peer.name, q, _name(path, middle)) not in known]
     with tqdm(total=len(jobs), initial=len(jobs) - len(missing), desc="rd", unit="point") as bar:
-        for point in _measured(missing, ssimulacra2, middle, bar):
+        for point in _measured(missing, extras, middle, bar):
             points.append(point)
             if out:
                 append(out, point)
@@ -118,7 +167,7 @@ def _name(path: Path, middle: int | None) -> str:
 
 
 def _measured(
-    jobs: list[tuple[Path, Peer, float]], ssimulacra2: bool, middle: int | None, bar: tqdm[Any]
+    jobs: list[tuple[Path, Peer, float]], extras: Collection[str], middle: int | None, bar: tqdm[Any]
 ) -> Iterator[Point]:
     warm: set[str] = set()
     loaded: tuple[Path, Image.Image] | None = None
@@ -130,4 +179,4 @@ def _measured(
         if peer.name not in warm:
             peer.decode(peer.encode(image, quality))
             warm.add(peer.name)
-        yield measure(peer, quality, image, _name(path, middle), ssimulacra2)
+        yield measure(peer, quality, image, _name(path, middle), extras)

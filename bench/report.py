@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import string
+from collections.abc import Sequence
 from html import escape
 from itertools import groupby
 from pathlib import Path
@@ -18,7 +19,7 @@ from tqdm import tqdm
 import aecodec
 from aecodec import metrics
 from bench.codecs import open_rgb, save
-from bench.compare import LANDMARKS, Row, is_kodak, merge, percent, published_curves, rows
+from bench.compare import APART, LANDMARKS, Comparison, Row, compare_curves, is_kodak, merge, published_curves
 from bench.demo import jpeg_of_size
 from bench.rd import load
 from bench.results import METRICS, Curve, Point, Record, Run, Speed, Throughput, curves
@@ -26,13 +27,14 @@ from bench.results import METRICS, Curve, Point, Record, Run, Speed, Throughput,
 _TEMPLATE = Path(__file__).with_name("report.html")
 
 
-def write(files: list[Path], pictures: list[Path], target: Path, *, quality: float, anchor: str) -> None:
+def write(files: list[Path], pictures: list[Path], target: Path, *, quality: float, anchors: Sequence[str]) -> None:
     """The page of these results, with these pictures to look at."""
     records = merge(files)
     provenance = _runs(records)
     points = [record for record in records if isinstance(record, Point)]
     measured, names = curves(points) if points else ({}, [])
     published = published_curves() if points and is_kodak(records, names) else {}
+    found = compare_curves(measured, published, anchors) if points else None
     codec = aecodec.Codec.load()
     data = {
         "metrics": METRICS,
@@ -48,8 +50,7 @@ def write(files: list[Path], pictures: list[Path], target: Path, *, quality: flo
     summary = f"Whole files, decoded again; means over {len(names)} pictures. " if points else ""
     page = string.Template(_TEMPLATE.read_text()).substitute(
         summary=escape(summary + "Everything on this page can be measured again by the commands at its end."),
-        anchor=escape(anchor),
-        table=_bd_table(rows(measured, published, anchor)) if points else "<p>No rate-distortion points.</p>",
+        table=_comparison(found) if found else "<p>No rate-distortion points.</p>",
         speed=_speed(records),
         runs=provenance,
         data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
@@ -94,15 +95,25 @@ def _series(name: str, curve: Curve) -> dict[str, Any]:
     return series
 
 
-def _bd_table(found: list[Row]) -> str:
-    lines = ["<table><tr><th>codec<th>source<th>by PSNR<th>by MS-SSIM</tr>"]
+def _comparison(found: Comparison) -> str:
+    parts = [_bd_table(found.heads, found.ranked), _soft(found.note)]
+    if found.apart:
+        parts += [_soft(APART), _bd_table(found.heads, found.apart)]
+    return "\n".join(parts)
+
+
+def _soft(text: str) -> str:
+    return f'<p class="soft">{escape(text)}</p>'
+
+
+def _bd_table(heads: list[str], found: list[Row]) -> str:
+    lines = ['<div class="wide"><table><tr>' + "".join(f"<th>{escape(head)}" for head in heads) + "</tr>"]
     for row in found:
         kind = "ours" if row.name.startswith("aecodec") else row.source
         if row.source == "published" and row.name not in LANDMARKS:
             kind += " more"
-        cells = (escape(row.name), row.source, percent(row.psnr), percent(row.ms_ssim))
-        lines.append(f'<tr class="{kind}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    return "\n".join([*lines, "</table>"])
+        lines.append(f'<tr class="{kind}">' + "".join(f"<td>{escape(cell)}</td>" for cell in row.cells) + "</tr>")
+    return "\n".join([*lines, "</table></div>"])
 
 
 def _speed(records: list[Record]) -> str:

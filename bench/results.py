@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from shutil import which
 
 import click
 import numpy as np
@@ -57,9 +58,10 @@ class Point:
     psnr: float  # dB, RGB, 8 bits
     psnr_y: float | None  # dB, luma of BT.601
     ms_ssim: float | None  # 0..1; None for sides up to 160 pixels
-    ssimulacra2: float | None  # up to 100
     encode_seconds: float
     decode_seconds: float
+    ssimulacra2: float | None = None  # up to 100
+    butteraugli: float | None = None  # 3-norm, 0 for equal pictures
 
 
 @dataclass(frozen=True)
@@ -160,9 +162,10 @@ def environment() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     git = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    here = Path(__file__).parent
+    commit = subprocess.run(git, capture_output=True, text=True, check=False, cwd=here).stdout if which("git") else ""
     return {
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": commit.strip() or "unknown",
         "machine": f"{platform.system()} {platform.machine()}, {_processor()}",
         "python": platform.python_version(),
         **found,
@@ -183,25 +186,33 @@ def _text(path: str) -> str:
 
 
 def points_of(records: Iterable[Record]) -> list[Point]:
-    points = [record for record in records if isinstance(record, Point)]
+    """The points; of one that was measured again, for a figure more, the last."""
+    points = {(r.codec, r.quality, r.image): r for r in records if isinstance(r, Point)}
     if not points:
         raise click.ClickException("these results hold no rate-distortion points")
-    return points
+    return list(points.values())
 
 
 @dataclass(frozen=True)
 class Curve:
     """Means over pictures of one codec, one entry per quality, by growing quality; nan where not measured."""
 
+    quality: NDArray[np.float64]
     bpp: NDArray[np.float64]
     psnr: NDArray[np.float64]
     ms_ssim: NDArray[np.float64]  # dB of the mean, as for the published curves
+    butteraugli: NDArray[np.float64]  # -log2 of the mean: more is better, and the eye's steps are about equal
     psnr_y: NDArray[np.float64]
     ssimulacra2: NDArray[np.float64]
-    quality: NDArray[np.float64]
 
 
-METRICS = {"psnr": "PSNR, dB", "ms_ssim": "MS-SSIM, dB", "psnr_y": "PSNR-Y, dB", "ssimulacra2": "SSIMULACRA2"}
+METRICS = {
+    "psnr": "PSNR, dB",
+    "ms_ssim": "MS-SSIM, dB",
+    "butteraugli": "-log2 of Butteraugli's 3-norm",
+    "psnr_y": "PSNR-Y, dB",
+    "ssimulacra2": "SSIMULACRA2",
+}
 
 
 def curves(points: Iterable[Point]) -> tuple[dict[str, Curve], list[str]]:
@@ -227,9 +238,10 @@ def _curve(pictures: list[dict[float, Point]]) -> Curve:
         means: NDArray[np.float64] = np.array(rows, np.float64).mean(0)  # None becomes nan
         return means
 
-    return Curve(
-        mean("bpp"), mean("psnr"), ms_ssim_db(mean("ms_ssim")), mean("psnr_y"), mean("ssimulacra2"), np.array(qualities)
-    )
+    means = {name: mean(name) for name in ("bpp", *METRICS)}
+    means["ms_ssim"] = ms_ssim_db(means["ms_ssim"])
+    means["butteraugli"] = -np.log2(np.maximum(means["butteraugli"], 1e-3))  # equal pictures have 0
+    return Curve(np.array(qualities), **means)
 
 
 def ms_ssim_db(values: Iterable[float]) -> NDArray[np.float64]:

@@ -23,10 +23,14 @@ PUBLISHED = compare.published_curves()
 pytestmark = pytest.mark.xdist_group("project")  # whose pages and plots are made once
 
 
-def cells(output: str, first: int = 2) -> dict[str, list[str]]:
-    """Of each row of the table the last two cells, by the cells before: "vtm published" or, in the README, "vtm"."""
+def cells(output: str, first: int = 2, last: int = 4) -> dict[str, list[str]]:
+    """Of each row of the tables the last cells, by the first: "vtm published" or, in the README, "vtm"."""
     lines = (line.strip("| ").split(" | ") for line in output.splitlines() if line.startswith("| "))
-    return {" ".join(line[:first]): line[-2:] for line in lines}
+    return {" ".join(line[:first]): line[-last:] for line in lines if line[0] != "codec"}
+
+
+def percents(row: list[str]) -> list[float]:
+    return [float(cell.removesuffix(" %")) for cell in row]
 
 
 def copy(path: Path, scale: float, codec: str | None = None) -> None:
@@ -71,35 +75,101 @@ def test_known_rates_of_the_published_curves() -> None:
 
 
 def test_kodak_results_stand_beside_published_ones() -> None:
-    table = cells(bench("compare", KODAK).output)
-    assert table["jpeg measured"] == ["+0.0 %", "+0.0 %"]
+    """Both curves that cover the range and, apart from them and without a rank, those that do not."""
+    parts = bench("compare", KODAK).output.split(compare.APART)
+    ranked, apart = (cells(part, last=5) for part in parts)
+    assert ranked["jpeg measured"][:2] == ["28.00 to 38.00 dB", "+0.0 %"]
+    assert {row[0] for row in ranked.values()} == {"28.00 to 38.00 dB"}
+    assert "PSNR 28 to 38 dB" in parts[0]
+    measured, _ = results.curves(results.points_of(results.read(KODAK)))
+    for source, curves in (("measured", measured), ("published", PUBLISHED)):
+        covering = {name for name, curve in curves.items() if curve.psnr.min() <= 28 and curve.psnr.max() >= 38}
+        assert covering == {name.split()[0] for name in ranked if name.endswith(source)}
+        assert curves.keys() - covering == {name.split()[0] for name in apart if name.endswith(source)}
+    assert {"av1 published", "avif measured"} <= ranked.keys()
+    assert apart["tcm-large published"][::4] == ["30.07 to 38.00 dB", "-"]  # nobody published its MS-SSIM
     readme = cells((ROOT / "README.md").read_text().partition("bench speed-table")[0], first=1)
-    measured = [name.removesuffix(" measured") for name in table if name.endswith(" measured")]
     assert {"aecodec", "jpeg", "webp", "avif"} <= set(measured)
     for name in measured:
-        assert table[f"{name} measured"] == readme[name]
-    assert table["tcm-large published"][1] == "-"  # nobody published its MS-SSIM
-    assert len(table) == 1 + len(measured) + 45
-    rates = [float(row[0].split()[0]) for row in table.values() if row[0].endswith("%")]
-    assert rates == sorted(rates)
+        in_rank = ranked.get(f"{name} measured")
+        assert readme[name] == (in_rank[1:] if in_rank else ["-", "-", *apart[f"{name} measured"][3:]])
+    for column in (1, 2):  # the same order against both
+        rates = percents([row[column] for row in ranked.values()])
+        assert rates == sorted(rates)
 
 
 def test_any_curve_can_be_the_anchor() -> None:
-    table = cells(bench("compare", KODAK, "--anchor", "vtm").output)
+    table = cells(bench("compare", KODAK, "--anchor", "vtm").output, last=2)
     assert table["vtm published"] == ["+0.0 %", "+0.0 %"]
     measured, _ = results.curves(results.points_of(results.read(KODAK)))
-    for name, curve in measured.items():
-        assert table[f"{name} measured"][0] == compare.percent(compare.bd_rate(PUBLISHED["vtm"], curve, "psnr"))
+    for name in ("aecodec", "avif"):
+        expected = compare.bd_rate(PUBLISHED["vtm"], measured[name], "psnr", (28, 38))
+        assert table[f"{name} measured"][0] == compare.percent(expected)
     result = bench("compare", KODAK, "--anchor", "none")
     assert result.exit_code == 1
     assert "there is no curve none; there are " in result.output
+
+
+def test_an_anchor_that_covers_less_narrows_the_range_of_all() -> None:
+    ranked = cells(bench("compare", KODAK, "--anchor", "tcm-large").output.split(compare.APART)[0], last=3)
+    assert {row[0] for row in ranked.values()} == {"30.07 to 38.00 dB"}
+    assert ranked["tcm-large published"][1] == "+0.0 %"
+    assert "avif measured" in ranked
+
+
+def short_of_quality(path: Path) -> float:
+    """Kodak results of three codecs, of which one ends early, at the PSNR returned."""
+    for record in results.read(KODAK):
+        kept = isinstance(record, Point) and record.codec in {"jpeg", "avif", "webp"}
+        if isinstance(record, Run) or (kept and (record.codec != "webp" or record.quality < 70)):
+            results.append(path, record)
+    measured, _ = results.curves(results.points_of(results.read(path)))
+    return float(measured["webp"].psnr.max())
+
+
+def test_a_curve_that_ends_early_is_not_ranked(tmp_path: Path) -> None:
+    """Over less than the others its figure would flatter it: up to 35 dB WebP saves more of JPEG's bits."""
+    end = short_of_quality(tmp_path / "r.jsonl")
+    assert end < 36
+    output = bench("table", tmp_path / "r.jsonl").output
+    table = cells(output, first=1)
+    assert table["webp"][:2] == ["-", "-"]
+    assert percents(table["webp"][2:])[0] < 0  # MS-SSIM is over what all cover
+    assert percents(table["avif"][:2])[1] == 0
+    assert f"No figure by PSNR: webp ends at {end:.2f} dB." in output
+    ranked, apart = bench("compare", tmp_path / "r.jsonl", "--anchor", "jpeg").output.split(compare.APART)
+    assert "webp" not in ranked
+    assert cells(apart, last=3)["webp measured"][0] == f"28.00 to {end:.2f} dB"
+    readme = cells((ROOT / "README.md").read_text().partition("bench speed-table")[0], first=1)
+    for name in ("jpeg", "avif"):
+        assert table[name][:2] == readme[name][:2]  # what stands beside changes no figure by PSNR
+
+
+def test_butteraugli_has_a_column_over_one_range(tmp_path: Path) -> None:
+    """Half of AVIF's bits and twice of them at the same Butteraugli; less is better; a codec without it has a dash."""
+    half = {"jpeg": 0.5, "webp": 2.0, "avif": 1.0}
+    for name, share in half.items():
+        for quality, butteraugli in ((10.0, 6.0), (50.0, 3.0), (90.0, 1.0 if name == "webp" else 1.5)):
+            bpp, level = share * quality / 100, 26 + quality / 6
+            point = Point(name, quality, "a", 8, 8, 1, bpp, level, None, None, 1, 1, butteraugli=butteraugli)
+            results.append(tmp_path / "r.jsonl", point)
+            if name == "avif":
+                results.append(tmp_path / "r.jsonl", dataclasses.replace(point, codec="heic", butteraugli=None))
+    output = bench("table", tmp_path / "r.jsonl").output
+    assert output.splitlines()[0].endswith("| BD-rate to avif (PSNR) | BD-rate to avif (Butteraugli) |")
+    assert "Butteraugli 6.00 to 1.50 (its logarithm)" in output
+    rows = {name: row[0] for name, row in cells(output, first=1, last=1).items()}
+    assert (rows["jpeg"], rows["avif"], rows["heic"]) == ("-50.0 %", "+0.0 %", "-")
+    assert percents([rows["webp"]])[0] > 50
 
 
 def test_two_files_are_told_apart(tmp_path: Path) -> None:
     """One codec in two files: rates differ by what its files differ."""
     copy(tmp_path / "old.jsonl", 1.0)
     copy(tmp_path / "new.jsonl", 0.9, "aecodec")
-    table = cells(bench("compare", tmp_path / "old.jsonl", tmp_path / "new.jsonl", "--anchor", "aecodec").output)
+    table = cells(
+        bench("compare", tmp_path / "old.jsonl", tmp_path / "new.jsonl", "--anchor", "aecodec").output, last=2
+    )
     assert table["aecodec (old) measured"] == ["+0.0 %", "+0.0 %"]
     assert table["aecodec (new) measured"] == ["-10.0 %", "-10.0 %"]
     assert "webp measured" in table
@@ -113,8 +183,8 @@ def test_published_curves_stay_away_from_other_pictures(tmp_path: Path) -> None:
         elif isinstance(record, Point) and record.codec in {"jpeg", "avif"}:
             results.append(path, record)
     output = bench("compare", path).output
-    assert set(cells(output, first=1)) == {"codec", "jpeg", "avif"}
-    assert "mean over 24 pictures" in output
+    assert set(cells(output, first=1)) == {"jpeg", "avif"}
+    assert "Mean over 24 pictures" in output
     assert "Published curves are left out" in output
 
 
@@ -122,6 +192,7 @@ def test_curves_that_share_no_range_get_a_dash() -> None:
     curve = PUBLISHED["jpeg"]
     far = dataclasses.replace(curve, psnr=curve.psnr + 100, ms_ssim=np.full_like(curve.bpp, np.nan))
     assert compare.bd_rate(curve, far, "psnr") is None
+    assert compare.bd_rate(curve, curve, "psnr", (curve.psnr.min() - 1, 38)) is None
     assert compare.bd_rate(curve, far, "ms_ssim") is None
     assert compare.percent(None) == "-"
 
@@ -159,12 +230,27 @@ def test_one_command_makes_the_tables(project: Path, page: str) -> None:
     assert (project / page).read_text() == (ROOT / page).read_text()
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/benchmarks.md"])
+def test_words_on_the_tables_have_their_figures(page: str) -> None:
+    """New results bring new tables; who wins must then be told anew."""
+    text = (ROOT / page).read_text()
+    (words,) = re.findall(r"<!-- words on the tables -->\n(.*?)<!-- end of words -->", text, re.DOTALL)
+    figures = re.findall(r"(\d+\.\d) % (more|fewer)", words)
+    assert len(figures) >= 4
+    tables = "".join((ROOT / name).read_text() for name in PAGES[:2])
+    for figure, way in figures:
+        assert f"| {'+' if way == 'more' else '-'}{figure} % |" in tables, figure
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
         ("rd-kodak", {"aecodec", "vtm, published", "bits per pixel", "PSNR, dB"}),
         ("speed", {"aecodec", "encode, MP/s at 1920x1080, 2 threads"}),
-        ("frontier", {"aecodec", "jpeg", "mbt2018-mean", "seconds to decode a megapixel (1920x1080, 2 threads)"}),
+        (
+            "frontier",
+            {"aecodec", "jpeg", "mbt2018-mean", "to avif, %", "seconds to decode a megapixel (1920x1080, 2 threads)"},
+        ),
     ],
 )
 @pytest.mark.parametrize("form", ["", "-dark"])
@@ -200,7 +286,6 @@ def test_table_of_effort(coffee: Image.Image) -> None:
             psnr=30 + quality / 10,
             psnr_y=0,
             ms_ssim=None,
-            ssimulacra2=None,
             encode_seconds=coffee.width * coffee.height * level / 1e6,
             decode_seconds=0,
         )

@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
+from shutil import which
 
+import click
 import numpy as np
 import pytest
 from bench_support import ROOT, bench
 from PIL import Image
 
 from aecodec import metrics
-from bench import compare, rd, results
+from bench import compare, rd, results, speed
 from bench.codecs import NAMES, peers
 from bench.pca import BlockPca
 from bench.results import Point, Run
@@ -37,7 +41,7 @@ def points(path: Path) -> list[Point]:
 
 def test_every_codec_writes_files_that_grow_with_quality(folder: Path, tmp_path: Path) -> None:
     (folder / "b.png").unlink()
-    result = bench("rd", "--images", folder, "--no-ssimulacra2", "--out", tmp_path / "out")
+    result = bench("rd", "--images", folder, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     measured = points(tmp_path / "out" / "rd.jsonl")
     assert {point.codec for point in measured} == set(NAMES), result.output
@@ -80,7 +84,7 @@ def _by_size(measured: list[Point]) -> list[list[Point]]:
 def test_figures_are_those_of_the_file(folder: Path) -> None:
     image = rd.load(folder / "a.png")
     (jpeg,) = peers(["jpeg"])
-    point = rd.measure(jpeg, 50.0, image, "a.png", ssimulacra2=True)
+    point = rd.measure(jpeg, 50.0, image, "a.png", ["ssimulacra2"])
     data = jpeg.encode(image, 50.0)
     a, b = np.asarray(image), np.asarray(jpeg.decode(data))
     assert point.size_bytes == len(data)
@@ -89,9 +93,50 @@ def test_figures_are_those_of_the_file(folder: Path) -> None:
     assert point.psnr_y == pytest.approx(luma, abs=0.1)  # convert rounds luma to integers
     assert point.ms_ssim == metrics.ms_ssim(a, b)
     assert point.ssimulacra2 is not None
-    better = rd.measure(jpeg, 90.0, image, "a.png", ssimulacra2=True)
+    better = rd.measure(jpeg, 90.0, image, "a.png", ["ssimulacra2"])
     assert better.ssimulacra2 is not None
     assert point.ssimulacra2 + 5 < better.ssimulacra2 < 100
+    assert point.butteraugli is None  # slow ones are measured where they are asked for
+
+
+def test_butteraugli_is_the_3_norm(folder: Path) -> None:
+    """By the program itself; the figure of the maximum, which it prints too, is another one."""
+    if which(rd.BUTTERAUGLI) is None:
+        message = "no butteraugli_main here: apt-get install libjxl-devtools"
+        pytest.fail(message) if "CI" in os.environ else pytest.skip(message)
+    image = rd.load(folder / "a.png").crop((0, 0, 64, 64))
+    (jpeg,) = peers(["jpeg"])
+    good, poor = (rd.measure(jpeg, quality, image, "a", ["butteraugli"]).butteraugli for quality in (90.0, 10.0))
+    assert good is not None
+    assert poor is not None
+    assert 0.1 < good < poor / 2 < 5
+    assert rd.butteraugli(image, image) == 0
+    with pytest.raises(click.ClickException, match="butteraugli_main failed: "):
+        rd.butteraugli(image, image.crop((0, 0, 32, 32)))
+
+
+@pytest.mark.parametrize("name", ["butteraugli", "ssimulacra2"])
+def test_a_missing_measure_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("PATH", str(folder))  # no git either
+    monkeypatch.setattr(rd, "find_spec", lambda _: None)
+    result = bench("rd", "--images", folder, "--codecs", "jpeg", f"--{name}")
+    assert result.exit_code == 0, result.output
+    assert re.search(rf"^{name} is left out: (apt-get|pip) install \S+$", result.output, re.MULTILINE)
+    assert "Butteraugli" not in result.output
+
+
+def test_a_measure_is_added_to_results_that_lack_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "r.jsonl"
+    calls = itertools.count(1)
+    monkeypatch.setitem(rd.EXTRAS, "butteraugli", rd.Extra(lambda *_: float(next(calls)), "", lambda: True))
+    command = ("rd", "--images", folder, "--codecs", "jpeg", "--out", out)
+    for options in ((), ("--butteraugli",), ("--butteraugli",), ()):
+        assert bench(*command, *options).exit_code == 0
+    kept = results.points_of(results.read(out))
+    assert [point.butteraugli for point in kept] == list(range(1, 23))  # 2 pictures, 11 qualities, each once
+    assert next(calls) == 23
 
 
 def test_no_codec_stores_the_profile_of_a_picture(folder: Path) -> None:
@@ -112,7 +157,7 @@ def test_jpeg2000_transforms_colors(folder: Path) -> None:
 def test_equal_pictures_have_finite_figures(tmp_path: Path) -> None:
     gray = Image.new("RGB", (64, 64), (128, 128, 128))
     (jpeg,) = peers(["jpeg"])
-    point = rd.measure(jpeg, 95.0, gray, "gray", ssimulacra2=False)
+    point = rd.measure(jpeg, 95.0, gray, "gray")
     assert (point.psnr, point.psnr_y, point.ms_ssim) == (100, 100, None)
     results.append(tmp_path / "r.jsonl", point)
     assert points(tmp_path / "r.jsonl") == [point]
@@ -120,7 +165,7 @@ def test_equal_pictures_have_finite_figures(tmp_path: Path) -> None:
 
 def test_an_interrupted_run_continues(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "r.jsonl"
-    command = ("rd", "--images", folder, "--codecs", "jpeg,webp", "--no-ssimulacra2", "--out", out)
+    command = ("rd", "--images", folder, "--codecs", "jpeg,webp", "--out", out)
     measure = rd.measure
     calls = itertools.count()
 
@@ -146,7 +191,7 @@ def test_an_interrupted_run_continues(folder: Path, tmp_path: Path, monkeypatch:
 
 def test_results_of_other_pictures_or_settings_are_not_mixed(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "r.jsonl"
-    command = ("rd", "--images", folder, "--codecs", "jpeg", "--no-ssimulacra2", "--out", out)
+    command = ("rd", "--images", folder, "--codecs", "jpeg", "--out", out)
     assert bench(*command).exit_code == 0
     before = out.read_text()
     with Image.open(folder / "a.png") as image:
@@ -159,13 +204,36 @@ def test_results_of_other_pictures_or_settings_are_not_mixed(folder: Path, tmp_p
 
 def test_a_missing_package_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    result = bench("rd", "--images", folder, "--codecs", "heic,jpeg", "--no-ssimulacra2")
+    result = bench("rd", "--images", folder, "--codecs", "heic,jpeg")
     assert result.exit_code == 0
     assert re.search(r"^heic is left out: pip install pillow-heif .*$", result.output, re.MULTILINE)
     assert "| jpeg |" in result.output
     alone = bench("rd", "--images", folder, "--codecs", "heic")
     assert alone.exit_code == 1
     assert "none of these codecs" in alone.output
+
+
+def run_without(package: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """python -m bench in a process of its own, where a package cannot be imported."""
+    code = f"import sys, runpy; sys.modules[{package!r}] = None; runpy.run_module('bench', run_name='__main__')"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("package", ["tqdm", "click"])
+def test_without_its_packages_bench_names_them_and_how_to_install(folder: Path, package: str) -> None:
+    done = run_without(package, "rd", "--images", folder, "--codecs", "jpeg")
+    assert done.returncode == 1
+    assert done.stderr == f"Error: python -m bench needs the package {package}: pip install '.[bench]'\n"
+
+
+def test_the_commands_of_the_readme_make_all_of_its_rows() -> None:
+    text = (ROOT / "README.md").read_text()
+    (codecs,) = re.findall(r"^python -m bench rd .*--codecs (\S+)", text, re.MULTILINE)
+    assert re.search(r"^python -m bench speed --out", text, re.MULTILINE)  # every codec that it knows
+    rows = [re.findall(r"^\| (.*?) \|", table, re.MULTILINE) for table in text.split("<!-- table: ")[1:]]
+    assert {peer.name for peer in peers(codecs.split(","))} == set(rows[0][1:])  # without the head
+    assert set(speed.NAMES) == set(rows[1][1:])
 
 
 @pytest.mark.parametrize(
@@ -202,7 +270,7 @@ def test_means_are_over_the_pictures_that_every_codec_has(folder: Path) -> None:
     image = rd.load(folder / "a.png")
     jpeg, webp = peers(["jpeg", "webp"])
     complete = [
-        rd.measure(peer, quality, image, name, ssimulacra2=False)
+        rd.measure(peer, quality, image, name)
         for peer in (jpeg, webp)
         for name in ("a", "b")
         for quality in (30.0, 60.0)

@@ -37,8 +37,25 @@ def test_bd_rate_of_scaled_rates() -> None:
 
 
 def test_bd_rate_needs_a_common_range() -> None:
-    with pytest.raises(InputError, match="share no quality range"):
+    with pytest.raises(InputError, match=r"40\.00 dB is not below 31\.00 dB"):
         metrics.bd_rate([1, 2], [30, 31], [1, 2], [40, 41])
+
+
+def test_bd_rate_between_counts_nothing_outside() -> None:
+    """Twice the bits up to 34 dB, half of them from there on."""
+    quality = [30.0, 32.0, 34.0, 36.0, 38.0]
+    anchor, test = [1.0] * 5, [2.0, 2.0, 1.0, 0.5, 0.5]
+    assert metrics.bd_rate(anchor, quality, test, quality) == pytest.approx(0)
+    assert metrics.bd_rate(anchor, quality, test, quality, between=(30, 32)) == pytest.approx(100)
+    assert metrics.bd_rate(anchor, quality, test, quality, between=(36, 38)) == pytest.approx(-50)
+
+
+@pytest.mark.parametrize("between", [(29.9, 34), (32, 38.1), (34, 34), (36, 32)])
+def test_bd_rate_refuses_a_range_that_a_curve_does_not_cover(between: tuple[float, float]) -> None:
+    wide, narrow = [20.0, 30.0, 50.0], [30.0, 34.0, 38.0]
+    for one, other in ((wide, narrow), (narrow, wide)):
+        with pytest.raises(InputError, match=r"share 30\.00 to 38\.00 dB, not|is not below"):
+            metrics.bd_rate([1, 2, 3], one, [1, 2, 3], other, between=between)
 
 
 def test_pictures_must_match() -> None:
