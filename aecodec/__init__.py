@@ -71,7 +71,7 @@ def encode(
     max_pixels: int = MAX_PIXELS,
     device: str = "cpu",
 ) -> bytes:
-    """The .aec file of a PIL image or uint8 array [H, W, 3], [H, W, 4] (RGBA) or [H, W].
+    """The .aec file of a PIL image or uint8 array [H, W] or [H, W, 1..4] (gray, gray and alpha, RGB, RGBA).
 
     At most one of: quality 1..100 (default 60), higher is better; bpp or max_bytes, which the file does not exceed;
     psnr or ms_ssim in dB (ms_ssim below 1: the index), which it reaches. effort 0..9: smaller files for more time.

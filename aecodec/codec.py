@@ -133,7 +133,7 @@ class Codec:
         max_pixels: int = MAX_PIXELS,
         progress: Progress | None = None,
     ) -> bytes:
-        """The .aec file of a PIL image, a uint8 array [H, W, 3], [H, W, 4] (RGBA) or [H, W], or what to_picture made.
+        """The .aec file of a PIL image, a uint8 array [H, W] or [H, W, 1..4], or what to_picture made of one.
 
         At most one of these says how good: quality 1..100, continuous, higher is better, default 60; bpp (bits per
         pixel of the whole file) or max_bytes, which are never exceeded, and met within 2 % where qualities allow;

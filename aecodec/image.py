@@ -49,11 +49,12 @@ class Picture(NamedTuple):
 def to_picture(
     image: Image.Image | NDArray[np.uint8] | Picture, *, max_pixels: int = MAX_PIXELS, strip: bool = False
 ) -> Picture:
-    """A PIL image of any mode but I and F, or a uint8 array [H, W], [H, W, 3] or [H, W, 4] (RGBA), as RGB pixels.
+    """A PIL image of any mode but I and F, or a uint8 array [H, W] or [H, W, 1..4], as RGB pixels.
 
-    Alpha comes apart, and colors that it hides are replaced by smooth ones. strip drops all metadata, also that of a
-    Picture, and turns the pixels as the EXIF orientation says, which goes with it. What cannot be kept (more than 8
-    bits, other frames, a profile of other channels, broken EXIF, text) is told by a PictureWarning. Raises InputError
+    Channels of arrays are gray, gray and alpha, RGB, RGBA. Alpha comes apart, and colors that it hides are replaced by
+    smooth ones. strip drops all metadata, also that of a Picture, and turns the pixels as the EXIF orientation says,
+    which goes with it. What cannot be kept (more than 8 bits, other frames, a profile of other channels, broken EXIF,
+    text) is told by a PictureWarning. Raises InputError
     for what is no such picture, cannot be read, or has more than max_pixels or 65,535 pixels per side.
     """
     if isinstance(image, Picture):
@@ -62,7 +63,7 @@ def to_picture(
         check_size(image.width, image.height, max_pixels)
         picture = _from_pil(image, strip=strip)
     else:
-        picture = _from_array(image)
+        picture = _from_array(image, max_pixels)
     check_size(picture.pixels.shape[1], picture.pixels.shape[0], max_pixels)
     return picture
 
@@ -125,16 +126,18 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         raise InputError(f"picture of {width}x{height} is outside 1..{max_pixels} pixels or {MAX_SIDE} per side")
 
 
-def _from_array(array: NDArray[np.uint8]) -> Picture:
+def _from_array(array: NDArray[np.uint8], max_pixels: int) -> Picture:
+    """The channels are told by their number, as those of what from_picture gives."""
     if not isinstance(array, np.ndarray):
         raise InputError(f"picture must be a PIL image or an array, got {type(array).__name__}")
     if array.dtype != np.uint8:
         raise InputError(f"array must be uint8, got {array.dtype}")
-    if array.ndim == 2:
-        return _opaque(array, Metadata())
-    if array.ndim != 3 or array.shape[2] not in (3, 4):
-        raise InputError(f"array must be [H, W, 3], [H, W, 4] or [H, W], got {list(array.shape)}")
-    return _opaque(array, Metadata()) if array.shape[2] == 3 else _from_pil(Image.fromarray(array), strip=False)
+    if array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (2,), (3,), (4,)):
+        raise InputError(f"array must be [H, W] or [H, W, 1..4], got {list(array.shape)}")
+    check_size(array.shape[1], array.shape[0], max_pixels)
+    if array.shape[2:] in ((2,), (4,)):
+        return _from_pil(Image.fromarray(array), strip=False)
+    return _opaque(array[:, :, 0] if array.shape[2:] == (1,) else array, Metadata())
 
 
 def _opaque(channels: NDArray[np.uint8], metadata: Metadata) -> Picture:

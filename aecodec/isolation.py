@@ -29,24 +29,11 @@ def plain_torch(device: torch.device, *, gradients: bool = False) -> Iterator[No
         yield
 
 
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """count threads for what this thread asks of torch."""
-    before = torch.get_num_threads()
-    if count == before:
-        yield
-        return
-    set_own_threads(count)
-    try:
-        yield
-    finally:
-        set_own_threads(before)
-
-
 def set_own_threads(count: int) -> None:
     """torch.set_num_threads for this thread alone; what new threads begin with, which that sets too, is put back."""
     with _state.lock:
         others = _elsewhere(torch.get_num_threads)
+        torch.get_num_threads()  # a thread takes over what others begin with at its first question: not later than now
         torch.set_num_threads(count)
         if others != count:
             _elsewhere(lambda: torch.set_num_threads(others))

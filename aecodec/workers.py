@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -11,7 +11,7 @@ import torch
 
 from aecodec.arguments import as_integer
 from aecodec.errors import InputError
-from aecodec.isolation import is_forked, set_own_threads, torch_threads
+from aecodec.isolation import is_forked, set_own_threads
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -26,8 +26,7 @@ class Workers:
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads must be at least 1, got {threads}")
         self.device = device
-        self._pool: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
+        self._pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
     def __getstate__(self) -> tuple[int | None, torch.device]:
         return self.threads, self.device
@@ -37,15 +36,19 @@ class Workers:
 
     def map(self, work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
         """work(part) for every part: a thread for each, or one by one with all of torch's threads where that is it."""
-        threads = 1 if is_forked() else self.threads or torch.get_num_threads()
-        if min(threads, len(parts)) > 1 and self.device.type == "cpu":
-            return list(self._threads(threads).map(work, parts))
-        with torch_threads(threads):
-            return [work(part) for part in parts]
+        default = torch.get_num_threads()
+        threads = 1 if is_forked() else self.threads or default
+        if self.device.type == "cpu" and min(threads, len(parts)) > 1:
+            return list(self._pool(threads, 1).map(work, parts))
+        if self.device.type == "cpu" and threads != default:  # not by a switch, which other threads would feel
+            return self._pool(None, threads).submit(lambda: [work(part) for part in parts]).result()
+        return [work(part) for part in parts]
 
-    def _threads(self, threads: int) -> ThreadPoolExecutor:
-        """The threads of this process. They are kept, since new ones take memory anew."""
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(threads, initializer=set_own_threads, initargs=(1,))
-            return self._pool
+    def _pool(self, threads: int | None, torch_threads: int) -> ThreadPoolExecutor:
+        """Threads of this process, each with some of torch's. They are kept, since new ones take memory anew."""
+        key = os.getpid(), torch_threads
+        if key not in self._pools:
+            self._pools.setdefault(
+                key, ThreadPoolExecutor(threads, initializer=set_own_threads, initargs=(torch_threads,))
+            )
+        return self._pools[key]

@@ -19,6 +19,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from numpy.typing import NDArray
+from PIL import Image
 from support import DATA
 
 import aecodec
@@ -157,6 +158,27 @@ def test_arguments_of_loading_and_of_batches_that_are_none_are_named(tiny: Codec
         Codec.load(DATA / "tiny.safetensors", threads="2")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="batch must be a tensor"):
         tiny.encode_tensor(np.zeros((1, 3, 8, 8), np.uint8))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")])
+def test_arrays_of_any_mode_are_encoded_as_pictures_of_it_are(tiny: Codec, channels: int, mode: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, channels), np.uint8)
+    image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+    assert image.mode == mode
+    data = tiny.encode(pixels)
+    assert data == tiny.encode(image) == tiny.encode(np.asfortranarray(pixels))
+    decoded = tiny.decode(data)
+    assert decoded.mode == mode
+    again = tiny.decode(tiny.encode(np.asarray(decoded)))
+    assert (again.mode, again.size) == (mode, (50, 40))
+
+
+@pytest.mark.parametrize(
+    "shape", [(), (5,), (5, 4, 0), (5, 4, 5), (5, 4, 2, 1), (0, 4, 2), (4, 0, 4), (0, 3), (0, 4, 1)]
+)
+def test_arrays_that_are_no_pictures_are_refused(tiny: Codec, shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"array must be \[H, W\] or \[H, W, 1\.\.4\], got|is outside"):
+        tiny.encode(np.zeros(shape, np.uint8))
 
 
 def big_file(codec: Codec) -> bytes:
