@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 
 from aecodec import InputError, PictureWarning
 from aecodec.container import Box
-from aecodec.image import Metadata, crop_padded, from_picture, to_picture
+from aecodec.image import Metadata, Picture, crop_padded, from_picture, to_picture
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "LAB", "RGBX"])
@@ -30,6 +30,11 @@ def test_gray_stays_gray(coffee: Image.Image) -> None:
     restored = from_picture(to_picture(gray))
     assert restored.mode == "L"
     assert np.array_equal(np.asarray(restored), np.asarray(gray))
+
+
+def test_gray_is_the_rounded_mean_of_the_channels() -> None:
+    pixels = np.array([[[1, 1, 3], [1, 1, 2], [254, 255, 255], [255, 255, 255]]], np.uint8)
+    assert np.asarray(from_picture(Picture(pixels, gray=True))).tolist() == [[2, 1, 255, 255]]
 
 
 def as_file(image: Image.Image, form: str, **options: object) -> Image.Image:
