@@ -54,8 +54,8 @@ def to_picture(
     Channels of arrays are gray, gray and alpha, RGB, RGBA. Alpha comes apart, and colors that it hides are replaced by
     smooth ones. strip drops all metadata, also that of a Picture, and turns the pixels as the EXIF orientation says,
     which goes with it. What cannot be kept (more than 8 bits, other frames, a profile of other channels, broken EXIF,
-    text) is told by a PictureWarning. Raises InputError
-    for what is no such picture, cannot be read, or has more than max_pixels or 65,535 pixels per side.
+    text) is told by a PictureWarning. Raises InputError for what is no such picture, cannot be read, or has more than
+    max_pixels or 65,535 pixels per side.
     """
     if isinstance(image, Picture):
         picture = _stripped(image) if strip else image

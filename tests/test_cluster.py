@@ -29,10 +29,9 @@ from aecodec.cli.urls import Url, place
 
 FREE_PORT = "127.0.0.1:0"
 TINY = ["--weights", DATA / "tiny.safetensors"]
-# In a worker: after two files it stops before the renaming of the next, until there is a file.
+# In a worker: after two files it stops before the renaming of the next, until there is a file. May be loaded twice.
 GATE = """
 import os, time
-replace, count = os.replace, 0
 
 def gated(source, target):
     global count
@@ -41,7 +40,8 @@ def gated(source, target):
         time.sleep(0.01)
     replace(source, target)
 
-os.replace = gated
+if os.replace.__name__ != "gated":
+    replace, count, os.replace = os.replace, 0, gated
 """
 
 

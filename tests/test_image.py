@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 from aecodec import Codec, InputError, PictureWarning
 from aecodec.format.container import Box, SectionKind, unpack
 from aecodec.format.metadata import Metadata
-from aecodec.image import crop_padded, from_picture, to_picture, upright
+from aecodec.image import Picture, crop_padded, from_picture, to_picture, upright
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "LAB", "RGBX"])
@@ -33,6 +33,11 @@ def test_gray_stays_gray(coffee: Image.Image) -> None:
     restored = from_picture(to_picture(gray))
     assert restored.mode == "L"
     assert np.array_equal(np.asarray(restored), np.asarray(gray))
+
+
+def test_gray_is_the_rounded_mean_of_the_channels() -> None:
+    pixels = np.array([[[1, 1, 3], [1, 1, 2], [254, 255, 255], [255, 255, 255]]], np.uint8)
+    assert np.asarray(from_picture(Picture(pixels, gray=True))).tolist() == [[2, 1, 255, 255]]
 
 
 def as_file(image: Image.Image, form: str, **options: object) -> Image.Image:

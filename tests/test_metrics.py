@@ -17,12 +17,25 @@ def test_psnr_of_known_error() -> None:
     assert metrics.psnr(a, a) == float("inf")
 
 
+def test_psnr_counts_every_row() -> None:
+    rng = np.random.default_rng(0)
+    for rows in (1, 64, 177):
+        a, b = rng.integers(0, 256, (2, rows, 33, 3), dtype=np.uint8)
+        error = np.mean(np.square(a.astype(float) - b))
+        assert metrics.psnr(a, b) == pytest.approx(10 * np.log10(255**2 / error), abs=1e-9)
+
+
 @pytest.mark.parametrize("size", [(600, 400), (333, 177)])
 def test_ms_ssim_equals_pytorch_msssim(coffee: Image.Image, size: tuple[int, int]) -> None:
     a = np.asarray(coffee.resize(size))
     b = np.asarray(coffee.resize((size[0] // 2, size[1] // 2)).resize(size))
     x, y = (torch.tensor(image).permute(2, 0, 1)[None].double() for image in (a, b))
     assert metrics.ms_ssim(a, b) == pytest.approx(ms_ssim(x, y, data_range=255).item(), abs=1e-6)
+
+
+def test_ms_ssim_of_opposite_pictures_is_0(coffee: Image.Image) -> None:
+    a = np.asarray(coffee.crop((0, 0, 200, 170)))
+    assert metrics.ms_ssim(a, 255 - a) == pytest.approx(0, abs=1e-6)
 
 
 def test_ms_ssim_db() -> None:
@@ -58,11 +71,18 @@ def test_bd_rate_refuses_a_range_that_a_curve_does_not_cover(between: tuple[floa
             metrics.bd_rate([1, 2, 3], one, [1, 2, 3], other, between=between)
 
 
+@pytest.mark.parametrize("quality", [[30.0], [30.0, 30.0], [31.0, 30.0, 31.0]])
+def test_bd_rate_needs_curves(quality: list[float]) -> None:
+    with pytest.raises(InputError, match="two or more points of different quality"):
+        metrics.bd_rate([1, 2], [29, 32], [1.0] * len(quality), quality)
+
+
 def test_pictures_must_match() -> None:
     a = np.zeros((4, 4, 3), np.uint8)
     with pytest.raises(InputError, match="differ in shape"):
         metrics.psnr(a, a[:3])
     with pytest.raises(InputError, match="uint8"):
         metrics.psnr(a, a.astype(float))
-    with pytest.raises(InputError, match="above 160"):
-        metrics.ms_ssim(a, a)
+    for sides in ((160, 200, 3), (200, 160, 3)):
+        with pytest.raises(InputError, match="above 160"):
+            metrics.ms_ssim(np.zeros(sides, np.uint8), np.zeros(sides, np.uint8))

@@ -100,5 +100,16 @@ def test_prior_that_could_leave_the_exact_range_is_refused() -> None:
     ones = np.ones(16, np.int32)
     with pytest.raises(InputError, match="exact range"):
         Prior(np.full((16, 1100), 127, np.int8), ones, np.zeros((ANCHORS, 16), np.int32), 20)
-    with pytest.raises(InputError, match="does not fit"):
-        Prior(np.ones((16, 2), np.int8), ones, np.zeros((ANCHORS, 32), np.int32), 20)
+    weight, bias = np.ones((16, 2), np.int8), np.zeros((ANCHORS, 16), np.int32)
+    for wrong in (np.zeros((ANCHORS, 32), np.int32), np.zeros((ANCHORS - 1, 16), np.int32)):
+        with pytest.raises(InputError, match="does not fit"):
+            Prior(weight, ones, wrong, 20)
+    for arrays, shift in (
+        ((weight.astype(np.int16), ones, bias), 20),
+        ((weight, ones.astype(np.int64), bias), 20),
+        ((weight, ones, bias.astype(np.int64)), 20),
+        ((weight, ones, bias), 0),
+        ((weight, ones, bias), 32),
+    ):
+        with pytest.raises(InputError, match="is none"):
+            Prior(*arrays, shift)
