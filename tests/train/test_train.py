@@ -231,7 +231,7 @@ def test_script_for_a_borrowed_machine_trains_in_pieces(tmp_path: Path, pictures
     for minutes, decay in ((0.1, 0), (0.2, 0.5)):
         options = ["--model", "tiny", "--patch", "64", "--device", "cpu", "--decay", str(decay)]
         command = ["bench/gpu_train.sh", str(minutes), str(out), str(pictures), str(pictures), "--", *options]
-        subprocess.run(command, check=True, env=environment, cwd=Path(__file__).parent.parent)
+        subprocess.run(command, check=True, env=environment, cwd=Path(__file__).parents[2])
         trained.append(Codec.load(out / "weights.safetensors", device="cpu").weights.training)
     assert "loading takes" in (out / "speed.txt").read_text()
     first, second = trained

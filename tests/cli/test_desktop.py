@@ -16,7 +16,7 @@ from support import psnr
 
 import aecodec
 
-FILES = Path(__file__).parent.parent / "docs" / "integration"
+FILES = Path(__file__).parents[2] / "docs" / "integration"
 PROGRAMS = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
