@@ -169,7 +169,7 @@ def test_gray_palettes_are_gray(coffee: Image.Image) -> None:
     ("array", "message"),
     [
         (np.zeros((4, 4, 3)), "uint8, got float64"),
-        (np.zeros((4, 4, 2), np.uint8), r"\[4, 4, 2\]"),
+        (np.zeros((4, 4, 5), np.uint8), r"\[4, 4, 5\]"),
         (np.zeros(4, np.uint8), r"\[4\]"),
     ],
 )
