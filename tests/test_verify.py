@@ -97,6 +97,8 @@ def test_verify_names_what_is_wrong(tmp_path: Path) -> None:
         (good[:-1], TINY, 0, "section 0x01 needs"),
         (good[:-1] + bytes([good[-1] ^ 1]), TINY, 0, "section 0x01 is damaged"),
         (good, [], 2, "file needs weights"),
+        (good, ["--weights", DATA / "tiny_context.safetensors"], 2, "file needs weights"),
+        (good, [*TINY, "--max-pixels", 19_499], 0, "150x130 is outside 1..19499 pixels"),
         (pack(header, sections, [bytes(8)]), TINY, 3, "impossible state"),
         (pack(header, {SectionKind.DIGEST: wrong}, tiles), TINY, 3, "1 of 27 means differ, by up to 64 of 255"),
     ):

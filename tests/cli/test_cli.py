@@ -244,6 +244,20 @@ def test_info_tells_what_a_file_carries() -> None:
     assert "alpha            905 bytes" in table
 
 
+def test_info_tells_about_the_model() -> None:
+    facts = json.loads(run("info", "--model", *TINY, "--json").output)
+    model = aecodec.Codec.load(DATA / "tiny.safetensors", "cpu")
+    parameters = sum(parameter.numel() for parameter in model.transform.network.parameters())
+    assert facts["parameters"] == parameters + 16 * model.weights.prior.M * model.weights.prior.N
+    assert facts["model_id"] == f"{model.weights.model_id:08x}"
+    assert (facts["trained_steps"], facts["trained_minutes"]) == (600, 10.3)
+    shipped = json.loads(run("info", "--model", "--json").output)
+    stages = [shipped[f"kmac_per_px_{name}"] for name in ("prediction", "table_index", "synthesis")]
+    assert sum(stages) == pytest.approx(shipped["kmac_per_px_receiver"], abs=0.02)
+    assert shipped["kmac_per_px_receiver"] == pytest.approx(4.87, abs=0.01)  # docs/training.md
+    assert run("info", "--model").output.splitlines()[0].split() == ["model_id", shipped["model_id"]]
+
+
 def test_region_and_scale_of_a_file(tmp_path: Path) -> None:
     tiles, out = DATA / "golden" / "tiles.aec", tmp_path / "out.png"
     assert run("decode", tiles, out, *TINY, "--region", "20,30,100,50").output.endswith("100x50 RGB\n")
