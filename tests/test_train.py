@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import os
+import re
 import subprocess
 import sys
 import tarfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ from click.testing import CliRunner
 from PIL import Image
 from support import DATA
 
-from aecodec import Codec, InputError
+from aecodec import Codec, InputError, PictureWarning
 from aecodec.cli.app import main
 from aecodec.model import CONFIGS, ModelConfig, inward_clamp
 from aecodec.prior import anchor_position
@@ -26,8 +29,9 @@ from aecodec.train import Budget, TrainConfig, export_run, train_model
 from aecodec.train.data import load_squares, random_crops
 from aecodec.train.export import freeze, restore
 from aecodec.train.loop import Trainer
-from aecodec.train.objective import RateDistortion
+from aecodec.train.objective import Outcome, RateDistortion
 from aecodec.train.soap import BatchedSOAP
+from aecodec.train.validation import Validation
 from aecodec.weights import load, shipped_path
 
 CONFIG = TrainConfig(model="tiny", patch=64)
@@ -105,7 +109,7 @@ def test_run_exports_a_codec_of_its_own(tmp_path: Path, pictures: Path, coffee: 
     run, weights, state = tmp_path / "run", tmp_path / "mine.safetensors", tmp_path / "state.safetensors"
     arguments = ["train", pictures, "--out", run, "--steps", 60, "--model", "tiny", "--patch", 64, "--device", "cpu"]
     runner = CliRunner()
-    arguments += ["--validation", pictures]
+    arguments += ["--validation", pictures / "coffee.png"]
     result = runner.invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
     assert result.exit_code == 0
     with (run / "log.csv").open() as log:
@@ -114,7 +118,7 @@ def test_run_exports_a_codec_of_its_own(tmp_path: Path, pictures: Path, coffee: 
         assert plot.size[0] > 500
     with (run / "validation.csv").open() as file:
         points = list(csv.DictReader(file))
-    assert len(points) == 8
+    assert [point["step"] for point in points] == 8 * ["0"] + 8 * ["60"]
     assert all(5 < float(point["psnr"]) < 40 and 0 < float(point["ms_ssim"]) < 20 for point in points)
     assert runner.invoke(main, ["export", str(run), str(weights), "--state", str(state)]).exit_code == 0
     codec = Codec.load(weights, device="cpu")
@@ -143,6 +147,58 @@ def test_bfloat16_trains_and_keeps_latents_and_loss_in_float32(pictures: Path) -
     assert half.loss.dtype == half.y_bpp.dtype == torch.float32
     assert torch.allclose(full.loss, half.loss, rtol=0.05)
     assert not torch.equal(full.loss, half.loss)
+
+
+def test_curve_of_validation_begins_before_the_first_step_and_is_dense_at_first(
+    tmp_path: Path, coffee: Image.Image, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a clock on which a step takes a minute; what validates is said, and what came of it."""
+    picture, clock = tmp_path / "one.png", itertools.count(step=30)
+    coffee.crop((100, 100, 260, 220)).save(picture)
+    monkeypatch.setattr("aecodec.train.loop.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    budget, start = Budget(minutes=20), DATA / "tiny.safetensors"
+    train_model([picture], tmp_path, budget, CONFIG, init=start, validation=picture, device="cpu")
+    with (tmp_path / "validation.csv").open() as file:
+        minutes = sorted({float(row["minutes"]) for row in csv.DictReader(file)})
+    assert minutes[0] == 0
+    assert len([minute for minute in minutes if minute < 8]) == 3
+    assert max(np.diff(minutes)) <= 17
+    assert minutes[-1] >= 20
+    said = capsys.readouterr().err
+    assert said.count("validating...") >= len(minutes)
+    assert len(re.findall(r"step \d+, minute [\d.]+: no quality in common with JPEG yet", said)) == len(minutes)
+
+
+def test_validation_has_a_curve_of_small_blank_gray_and_deep_pictures(tmp_path: Path, coffee: Image.Image) -> None:
+    """None of them is large enough for MS-SSIM, and JPEG makes the blank one exactly."""
+    folder = tmp_path / "held-back"
+    folder.mkdir()
+    coffee.crop((100, 100, 233, 177)).save(folder / "odd.png")
+    coffee.crop((200, 100, 300, 300)).convert("L").save(folder / "gray.png")
+    coffee.crop((250, 90, 251, 91)).save(folder / "dot.png")
+    Image.new("RGB", (90, 70), "white").save(folder / "blank.png")
+    deep = np.asarray(coffee.crop((100, 100, 200, 200)).convert("L")).astype(np.uint16) * 257
+    Image.fromarray(deep).save(folder / "deep.tif")
+    (folder / "._odd.png").write_bytes(b"what macOS puts beside it")
+    (folder / "folder.png").mkdir()
+    with pytest.warns(PictureWarning, match="16 bits"):
+        judge = Validation(folder, tmp_path, torch.device("cpu"))
+    assert np.asarray(judge.pictures[1]).mean() < 200  # deep.tif is not white
+
+    class Noisy(torch.nn.Module):
+        """From 15 dB at the lowest anchor to 50 dB at the highest, for half a bit more each."""
+
+        def forward(self, x: torch.Tensor, position: torch.Tensor) -> Outcome:
+            noise = torch.randn(x.shape) * 10 ** (-(15 + 5 * position) / 20)[:, None, None, None]
+            return Outcome(position, position / 2 + 0.5, 0 * position, position, position, (x + noise).clamp(0, 1))
+
+    assert -100 < judge.measure(Noisy(), 0, 0.0) < 1000
+
+
+def test_validation_names_a_picture_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"broken\.png"):
+        Validation(tmp_path, tmp_path, torch.device("cpu"))
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path, pictures: Path) -> None:

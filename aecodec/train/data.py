@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from aecodec.errors import InputError
+from aecodec.image import Pixels, to_picture
 
 SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 SIDE = 512  # pixels of a resident square
@@ -28,7 +28,7 @@ def list_pictures(sources: Sequence[Path]) -> list[tuple[Path, str]]:
     found: list[tuple[Path, str]] = []
     for source in sources:
         if source.is_dir():
-            names = sorted(str(path.relative_to(source)) for path in source.rglob("*"))
+            names = sorted(str(path.relative_to(source)) for path in source.rglob("*") if path.is_file())
         elif source.suffix == ".tar":
             try:
                 with tarfile.open(source) as shard:
@@ -39,7 +39,7 @@ def list_pictures(sources: Sequence[Path]) -> list[tuple[Path, str]]:
             names = [""]
         else:
             raise InputError(f"no file or folder {source}")
-        found += [(source, name) for name in names if Path(name or source).suffix.lower() in SUFFIXES]
+        found += [(source, name) for name in names if _is_picture(Path(name or source))]
     if not found:
         raise InputError(f"no pictures in {', '.join(map(str, sources))}")
     return found
@@ -52,8 +52,7 @@ def load_squares(sources: Sequence[Path], *, quiet: bool = False) -> Tensor:
     """
     pictures = list_pictures(sources)
     with ThreadPoolExecutor() as pool:
-        names = [str(source / name) for source, name in pictures]
-        squares = pool.map(_squares, _read(pictures), names)
+        squares = pool.map(lambda picture: _cut(read_pixels(*picture)), read_pictures(pictures))
         bar = tqdm(squares, total=len(pictures), desc="loading pictures", unit="", disable=quiet)
         arrays = [square for group in bar for square in group]
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
@@ -78,25 +77,34 @@ def random_crops(squares: Tensor, batch: int, patch: int) -> Tensor:
     return x if side == patch else F.interpolate(x, (patch, patch), mode="bilinear", antialias=True)
 
 
-def _read(pictures: Sequence[tuple[Path, str]]) -> Iterator[bytes]:
+def read_pictures(pictures: Sequence[tuple[Path, str]]) -> Iterator[tuple[bytes, str]]:
+    """(bytes, name) of each of list_pictures."""
     for source, group in groupby(pictures, key=lambda picture: picture[0]):
         if source.suffix != ".tar":
-            yield from ((source / name).read_bytes() for _, name in group)
+            yield from (((source / name).read_bytes(), str(source / name)) for _, name in group)
             continue
         with tarfile.open(source) as shard:
             for _, name in group:
                 member = shard.extractfile(name)
                 if member is None:
                     raise InputError(f"{source}: {name} is not a file")
-                yield member.read()
+                yield member.read(), str(source / name)
 
 
-def _squares(data: bytes, name: str) -> list[NDArray[np.uint8]]:
+def read_pixels(data: bytes, name: str) -> Pixels:
+    """RGB of a picture of any mode, as the encoder sees it. Raises InputError that names it where it has none."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            return to_picture(image, strip=True).pixels
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # InputError is a ValueError
         raise InputError(f"{name} cannot be read: {error}") from error
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")  # what macOS puts beside a file
+
+
+def _cut(pixels: Pixels) -> list[Pixels]:
     H, W, _ = pixels.shape
     if H < SIDE or W < SIDE:
         pixels = np.pad(pixels, ((0, max(0, SIDE - H)), (0, max(0, SIDE - W)), (0, 0)), mode="symmetric")

@@ -199,6 +199,8 @@ def train_model(
     `stable.pt` is the newest state before the decay, `decay.pt` the newest one in it. Resuming continues the decay
     that was cut off; with another budget it goes on from `stable.pt`, so that one long stable run feeds many exports.
     Without a budget, a new run takes 60 minutes and a resumed one what it was begun with.
+    `validation` is measured before the first step, after about 1, 2, 4 and 8 minutes, then every `validate_minutes`
+    and at the end: validation.csv and rd.png.
     `init` starts a new run from a state or a weights file that export_run wrote, "shipped" from the shipped weights.
     Raises InputError for unusable pictures, settings, or a folder that holds another run.
     """
@@ -218,7 +220,7 @@ def train_model(
         if main:
             run.mkdir(parents=True, exist_ok=True)
         squares = load_squares(sources, quiet=quiet).to(trainer.device)
-        judge = Validation(validation, run, trainer.device) if validation and main else None
+        judge = Validation(validation, run, trainer.device, quiet=quiet) if validation and main else None
         _loop(trainer, squares, budget, run if main else None, judge, save_minutes, validate_minutes, quiet)
 
 
@@ -233,14 +235,17 @@ def _loop(
     quiet: bool,
 ) -> None:
     log = _Log(run / "log.csv") if run else None
-    started, before = time.monotonic(), trainer.seconds
-    saved = validated = started
     pixels = trainer.config.batch * trainer.config.patch**2
     progress = budget.progress(trainer.step, trainer.seconds)
     if progress >= 1:
         raise InputError(f"the run has used up its budget after {trainer.step} steps: give it a larger one")
     form = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
+    if judge:
+        judge.measure(trainer.model, trainer.step, trainer.seconds)  # what the run begins with
     bar = tqdm(total=1.0, initial=progress, desc="training", disable=quiet, bar_format=form)
+    started, before = time.monotonic(), trainer.seconds
+    saved = started
+    due = started + _until_next(0.0, judge, validate_minutes)
     while (progress := budget.progress(trainer.step, trainer.seconds)) < 1:
         step_started = time.monotonic()
         outcome, norm = trainer.train_step(squares, budget.lr_factor(trainer.step, progress))
@@ -256,14 +261,24 @@ def _loop(
             saved = now
         if run and not decaying and budget.progress(trainer.step, trainer.seconds) >= 1 - budget.decay:
             trainer.save(run / "stable.pt", budget)
-        if judge and now - validated > 60 * validate_minutes:
+        if judge and now > due:
             judge.measure(trainer.model, trainer.step, trainer.seconds)
-            validated = time.monotonic()
+            now = time.monotonic()
+            due = now + _until_next(now - started, judge, validate_minutes)
     bar.close()
     if run:
         trainer.save(run / ("decay.pt" if budget.decay > 0 else "stable.pt"), budget)
     if judge:
         judge.measure(trainer.model, trainer.step, trainer.seconds)
+
+
+def _until_next(elapsed: float, judge: Validation | None, validate_minutes: float) -> float:
+    """Seconds to the next validation: often at first, when a curve tells most, but never a tenth of the time or more.
+
+    About minutes 1, 2, 4, 8, then every validate_minutes.
+    """
+    cost = judge.seconds if judge else 0.0
+    return max(min(60 * validate_minutes, max(60.0, elapsed)), 10 * cost)
 
 
 class _Log:
