@@ -18,7 +18,7 @@ from bench.results import Point, Run
 
 KODAK = ROOT / "bench" / "results" / "kodak.jsonl"
 # Whose tables are made from committed results:
-PAGES = ("README.md", "docs/benchmarks.md", "docs/training.md", "docs/tasks/fine-tune.md")
+PAGES = ("README.md", "docs/benchmarks.md", "docs/training-history.md", "docs/tasks/fine-tune.md")
 PUBLISHED = compare.published_curves()
 
 
