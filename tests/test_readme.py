@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from support import DATA
 
 from aecodec.cli.app import main
@@ -23,9 +24,18 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copy(DATA / "coffee.png", tmp_path / "photo.png")
+@pytest.fixture(params=["photograph", "gray and odd", "small and transparent"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that holds photo.png: ours, or such as readers have."""
+    with Image.open(DATA / "coffee.png") as coffee:
+        if request.param == "photograph":
+            shutil.copy(DATA / "coffee.png", tmp_path / "photo.png")
+        elif request.param == "gray and odd":
+            coffee.crop((200, 100, 277, 233)).convert("L").save(tmp_path / "photo.png")
+        else:
+            shown = coffee.convert("RGBA").crop((250, 150, 281, 163))
+            shown.putalpha(Image.linear_gradient("L").resize(shown.size))
+            shown.save(tmp_path / "photo.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
