@@ -223,26 +223,6 @@ def test_100_steps_are_50_and_50_more(tmp_path: Path, pictures: Path) -> None:
 
 
 @pytest.mark.slow
-def test_script_for_a_borrowed_machine_trains_in_pieces(tmp_path: Path, pictures: Path) -> None:
-    out, run = tmp_path / "out", tmp_path / "run"
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": programs, "RUN": str(run), "CHECK": "--model tiny --patch 64 --device cpu"}
-    trained = []
-    for minutes, decay in ((0.1, 0), (0.2, 0.5)):
-        options = ["--model", "tiny", "--patch", "64", "--device", "cpu", "--decay", str(decay)]
-        command = ["bench/gpu_train.sh", str(minutes), str(out), str(pictures), str(pictures), "--", *options]
-        subprocess.run(command, check=True, env=environment, cwd=Path(__file__).parents[2])
-        trained.append(Codec.load(out / "weights.safetensors", device="cpu").weights.training)
-    assert "loading takes" in (out / "speed.txt").read_text()
-    first, second = trained
-    assert second["steps"] > first["steps"]  # the second call went on with the run of the first
-    assert [len(training["sessions"]) for training in trained] == [1, 2]
-    assert second["minutes"] >= 0.2
-    assert {"validation.csv", "rd.png"} <= {path.name for path in out.iterdir()}
-    assert max(path.stat().st_size for path in out.iterdir()) <= 16_000_000
-
-
-@pytest.mark.slow
 def test_torchrun_with_two_processes_trains_one_model(tmp_path: Path, pictures: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     options = ["--steps", "3", "--decay", "0", "--model", "tiny", "--patch", "64", "--device", "cpu"]
