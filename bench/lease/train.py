@@ -1,11 +1,11 @@
 """Training on a GPU that is borrowed for a quarter of an hour: no second of it idle, nothing in a step waits for it.
 
-usage: python3 -P train.py WORK [--init STATE] [--model m] [--batch 64] [--patch 256] [--lr 2e-3] [--warmup 300] [--flat 0.5]
+usage: python3 -P train.py WORK [options]
 
 WORK/data/*.tar     shards; more may come at any time (as NAME.tmp, then renamed)
 WORK/val/           validation pictures, measured once at the end; may be missing
 WORK/deadline       seconds since 1970 by which all is done; read again every 10 steps, so it may be moved
-WORK/out/           log.csv, state.safetensors (for `train --init`), run/decay.pt (for `export`), validation.csv, summary.txt
+WORK/out/           log.csv, validation.csv, summary.txt, state.safetensors (`train --init`), run/decay.pt (`export`)
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
@@ -61,7 +60,7 @@ class Feed:
         """[batch, 3, patch, patch] in 0..1, drawn on the device: what random_crops of the package gives."""
         assert self.squares is not None
         d = self.device
-        scale = 1 + (min(2.0, SIDE / patch) - 1) * np.random.randint(SCALES + 1) / SCALES
+        scale = 1 + (min(2.0, SIDE / patch) - 1) * torch.randint(SCALES + 1, ()).item() / SCALES
         side = int(patch * scale)
         picture = torch.randint(len(self.squares), (batch,), device=d)
         top, left = (torch.randint(SIDE - side + 1, (batch, 1), device=d) for _ in range(2))
@@ -181,7 +180,6 @@ def main() -> None:
     options = parser.parse_args()
     (options.work / "pid").write_text(str(os.getpid()))
     torch.manual_seed(0)
-    np.random.seed(0)
     device = torch.device(options.device)
     torch.backends.cudnn.benchmark = True
     run = Run(options, device)
