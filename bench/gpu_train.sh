@@ -36,7 +36,7 @@ if [ ! -e "$run/checked" ]; then
     # shellcheck disable=SC2086 # several options in one variable
     python3 -m bench training --steps 20 ${CHECK:-} 2>&1 | tee "$out/speed.txt"
     if python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
-        python3 -P -m pytest -q -k cuda tests/test_codec.py
+        python3 -P -m pytest -q -m gpu tests/test_codec.py tests/test_tensor.py
     fi
     touch "$run/checked"
 fi
