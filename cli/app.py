@@ -135,7 +135,7 @@ def run() -> NoReturn:
     "--ssim", type=float, help="... the smallest file of at least this MS-SSIM, in dB: -10 log10(1 - MS-SSIM)."
 )
 @click.option("-e", "--effort", type=click.IntRange(0, 9), help="Smaller files for more time.  [default: 3]")
-@click.option("--model", type=click.Choice(MODELS), help="Size of the model: s is quicker and needs a third more bits.  [default: m]")
+@click.option("--model", type=click.Choice(MODELS), help="Size of the model: s is quicker, in more bits.  [default: m]")
 @click.option("-r", "--recursive", is_flag=True, help="SOURCE is a folder: go into its folders too.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Processes for a folder  [default: one per CPU core]")
 @click.option("--engine", type=click.Choice(["processes", "dask"]), help="What works on a folder  [default: processes]")
