@@ -161,7 +161,7 @@ def run() -> NoReturn:
     "--ssim", type=POSITIVE, help="... the smallest file of at least this MS-SSIM: below 1 the index, above 1 its dB."
 )
 @click.option("-e", "--effort", type=click.IntRange(0, 9), help="Smaller files for more time.  [default: 3]")
-@click.option("--model", type=click.Choice(MODELS), help="s is quicker and needs a third more bits.  [default: m]")
+@click.option("--model", type=click.Choice(MODELS), help="Size of the model: s is quicker, in more bits.  [default: m]")
 @click.option(
     "--tile", default=1024, show_default=True, callback=read_tile, help="Side of the parts that are coded apart."
 )

@@ -25,7 +25,7 @@ from aecodec import Codec, InputError, PictureWarning
 from aecodec.cli.app import main
 from aecodec.coding.prior import anchor_position
 from aecodec.networks.model import CONFIGS, ModelConfig, inward_clamp
-from aecodec.train import Budget, TrainConfig, export_run, train_model
+from aecodec.train import Budget, TrainConfig, drawn, export_run, train_model
 from aecodec.train.data import load_squares, random_crops
 from aecodec.train.export import freeze, restore
 from aecodec.train.loop import Trainer
@@ -234,6 +234,36 @@ def test_torchrun_with_two_processes_trains_one_model(tmp_path: Path, pictures: 
     # The second process brought pictures of its own, so the result differs from one process alone.
     both, alone = weights_of(tmp_path / "run"), weights_of(tmp_path / "alone")
     assert not torch.equal(both["autoencoder.g_s.leave.weight"], alone["autoencoder.g_s.leave.weight"])
+
+
+def test_drawn_pictures_of_kinds_that_need_no_browser(tmp_path: Path) -> None:
+    """One of each, 512x512, that show something; the same from the same seed, without a browser on the way."""
+    arguments = [str(tmp_path / "a"), "--count", "3", *(word for kind in drawn.DRAWN for word in ("--kind", kind))]
+    assert CliRunner().invoke(drawn.run, arguments, env={"PATH": ""}, catch_exceptions=False).exit_code == 0
+    paths = sorted((tmp_path / "a").iterdir())
+    assert [path.name for path in paths] == ["chart-00000.png", "map-00001.png", "pixels-00002.png"]
+    for path in paths:
+        with Image.open(path) as image:
+            assert image.size == (512, 512)
+            assert np.asarray(image).std() > 5
+    with Image.open(paths[1]) as image:
+        assert np.array_equal(np.asarray(image), np.asarray(drawn.draw("map", (0, 1), None)))
+        assert not np.array_equal(np.asarray(image), np.asarray(drawn.draw("map", (1, 1), None)))
+
+
+def test_drawn_pages_without_a_browser_or_without_html_name_what_is_missing(tmp_path: Path) -> None:
+    arguments = [str(tmp_path / "out"), "--kind", "page", "--pages", str(tmp_path)]
+    (tmp_path / "developers-reference").mkdir()
+    (tmp_path / "developers-reference" / "index.html").write_text("left out: others are tested on it")
+    result = CliRunner().invoke(drawn.run, arguments, env={"PATH": ""})
+    assert (result.exit_code, "chromium" in result.output) == (1, True)
+    (tmp_path / "chromium").write_text("#!/bin/sh\n")
+    (tmp_path / "chromium").chmod(0o755)
+    result = CliRunner().invoke(drawn.run, arguments, env={"PATH": str(tmp_path)})
+    assert (result.exit_code, "no HTML" in result.output) == (1, True)
+    (tmp_path / "index.html").write_text("<p>a page")
+    result = CliRunner().invoke(drawn.run, arguments, env={"PATH": str(tmp_path)})
+    assert (result.exit_code, "made no picture" in result.output) == (1, True)
 
 
 def test_inward_clamp_passes_gradients_only_inward() -> None:
