@@ -15,7 +15,7 @@ from torch import Tensor
 
 from aecodec import weights
 from aecodec.arguments import as_integer, as_number
-from aecodec.coding.prior import SCALES, quality_level
+from aecodec.coding.prior import SCALES
 from aecodec.coding.symbols import Symbols, TileCoder
 from aecodec.decoder.synthesis import Synthesizer, needed_around
 from aecodec.encoder.analysis import Analyzer, Progress
@@ -24,6 +24,7 @@ from aecodec.encoder.target import TargetEncoder, pick_target
 from aecodec.errors import FormatError, InputError
 from aecodec.format.alpha import decode_alpha, encode_alpha
 from aecodec.format.container import (
+    DEFAULT_QUALITY,
     MAX_PIXELS,
     MAX_TILE,
     Box,
@@ -32,6 +33,7 @@ from aecodec.format.container import (
     Header,
     SectionKind,
     pack,
+    quality_level,
     read_header,
     unpack,
 )
@@ -43,7 +45,6 @@ from aecodec.networks.model import Autoencoder, complexity
 from aecodec.networks.runtime import Runtime
 from aecodec.workers import Workers
 
-DEFAULT_QUALITY = 60.0
 _SCALES = {1: 1, 1 / 2: 2, 1 / 4: 4, 1 / 8: 8}  # scale: pixels per pixel in each direction
 
 

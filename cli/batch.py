@@ -34,12 +34,11 @@ from aecodec.cli.files import (
 )
 from aecodec.cli.table import Table
 from aecodec.cli.urls import Place, Url
-from aecodec.format.container import SectionKind, read_front
+from aecodec.format.container import DEFAULT_QUALITY, SectionKind, quality_level, read_front
 
 if TYPE_CHECKING:
     from aecodec.image import Picture
 
-DEFAULT_QUALITY = 60.0
 
 _NO_PICTURES = ("BUFR", "GRIB", "HDF5", "MPEG", AEC)  # Pillow knows their names, not what is in them
 _METADATA = (SectionKind.ICC, SectionKind.EXIF, SectionKind.XMP, SectionKind.DENSITY)
@@ -115,7 +114,7 @@ class Encoding(NamedTuple):
             and (not options["verify"] or SectionKind.DIGEST in sections)
             and not (self.strip and any(kind in sections for kind in _METADATA))
             and fits
-            and (not by_level or header.level == round(100 * (options["quality"] or DEFAULT_QUALITY)))
+            and (not by_level or header.level == quality_level(options["quality"] or DEFAULT_QUALITY))
         )
 
     @property

@@ -17,23 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aecodec import _native
-from aecodec.arguments import as_number
 from aecodec.errors import InputError
+from aecodec.format.container import MAX_LEVEL, MIN_LEVEL
 
 ANCHORS = 8
 SCALES = 64  # tables of y, by growing scale
 SKIPPED_SCALES = 3  # y symbols of the narrowest tables (scale <= 0.15) are 0 and not coded
 Z_LIMIT = 127  # z symbols are -Z_LIMIT..Z_LIMIT
-MIN_LEVEL, MAX_LEVEL = 100, 10_000  # quality in hundredths
 _SPAN = MAX_LEVEL - MIN_LEVEL
-
-
-def quality_level(quality: float) -> int:
-    """Quality 1..100 as the integer in the header. Raises InputError outside that range."""
-    quality = as_number("quality", quality)
-    if not 1 <= quality <= 100:
-        raise InputError(f"quality must be 1..100, got {quality:g}")
-    return round(100 * quality)
 
 
 def anchor_position(level: int) -> float:

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aecodec.coding.prior import MAX_LEVEL, SKIPPED_SCALES, Z_LIMIT, Prior, anchor_position
+from aecodec.coding.prior import SKIPPED_SCALES, Z_LIMIT, Prior, anchor_position
 from aecodec.coding.symbols import Costs, Symbols
 from aecodec.coding.tables import TableSet
 from aecodec.encoder.effort import ERROR_WORTH, Effort
 from aecodec.encoder.refinement import Problem, refine
-from aecodec.format.container import STRIDE, Y_STRIDE, Box, Header
+from aecodec.format.container import MAX_LEVEL, STRIDE, Y_STRIDE, Box, Header
 from aecodec.image import Pixels, crop_padded
 from aecodec.networks.layers import InnerSides
 from aecodec.networks.model import HYPER_RECEPTIVE_FIELD, SYNTHESIS_HALO

@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from aecodec import metrics
 from aecodec.arguments import as_number
-from aecodec.coding.prior import MAX_LEVEL, MIN_LEVEL
 from aecodec.coding.symbols import Symbols
 from aecodec.decoder.synthesis import Synthesizer
 from aecodec.encoder.analysis import Analyzer, CachedAnalysis, Progress
 from aecodec.encoder.effort import Effort
 from aecodec.errors import InputError, PictureWarning
-from aecodec.format.container import Header, SectionKind
+from aecodec.format.container import MAX_LEVEL, MIN_LEVEL, Header, SectionKind
 from aecodec.image import Picture, shown_pixels
 
 Sections = dict[SectionKind, bytes]

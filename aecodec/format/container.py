@@ -27,6 +27,8 @@ Buffer: TypeAlias = "Data | bytearray | memoryview | NDArray[np.uint8]"  # what 
 MAGIC = b"\xaeaec"
 FORMAT_VERSION = 1
 MAX_SIDE = 65_535  # pixels; the fields are u16
+MIN_LEVEL, MAX_LEVEL = 100, 10_000  # quality in hundredths
+DEFAULT_QUALITY = 60.0  # 1..100
 MAX_PIXELS = 1 << 28  # default cap for encoding and decoding alike, 268 MP
 STRIDE = 64  # pixels per position of z; tiles are multiples of it
 Y_STRIDE = 16  # pixels per position of y
@@ -213,11 +215,19 @@ def read_header(data: Buffer, *, max_pixels: int = MAX_PIXELS) -> Header:
         raise FormatError(f"header flags {flags:#04x} tell of two kinds of alpha")
     if not 0 < width * height <= as_number("max_pixels", max_pixels):
         raise FormatError(f"picture of {width}x{height} is outside 1..{max_pixels} pixels")
-    if not 100 <= level <= 10_000:
-        raise FormatError(f"quality level {level} is outside 100..10000")
+    if not MIN_LEVEL <= level <= MAX_LEVEL:
+        raise FormatError(f"quality level {level} is outside {MIN_LEVEL}..{MAX_LEVEL}")
     if not 1 <= tile <= MAX_TILE:
         raise FormatError(f"tile side {tile} is outside 1..{MAX_TILE}")
     return Header(width, height, level, model_id, bool(flags & _GRAY), tile, bool(flags & (_ALPHA | _CONSTANT_ALPHA)))
+
+
+def quality_level(quality: float) -> int:
+    """Quality 1..100 as the integer in the header. Raises InputError outside that range."""
+    quality = as_number("quality", quality)
+    if not 1 <= quality <= 100:
+        raise InputError(f"quality must be 1..100, got {quality:g}")
+    return round(100 * quality)
 
 
 def read_front(data: Buffer, *, max_pixels: int = MAX_PIXELS) -> tuple[Header, dict[SectionKind, bytes]]:

@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 import aecodec
 from aecodec.encoder.effort import DEFAULT_EFFORT
 from aecodec.errors import InputError
-from aecodec.format.container import MAGIC, read_front
+from aecodec.format.container import DEFAULT_QUALITY, MAGIC, read_front
 from aecodec.image import Metadata
 
 NAME = "aecodec"
@@ -64,7 +64,7 @@ class AecodecPlugin(PluginV3):
         *,
         mode: str | None = None,
         is_batch: bool | None = None,
-        quality: float = 60.0,
+        quality: float = DEFAULT_QUALITY,
         effort: int = DEFAULT_EFFORT,
     ) -> bytes | None:
         """Encode one picture, or a batch of one; its bytes if the target is imageio's "<bytes>".

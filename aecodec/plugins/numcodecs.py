@@ -19,7 +19,7 @@ from PIL import Image
 import aecodec
 from aecodec.encoder.effort import DEFAULT_EFFORT, pick_effort
 from aecodec.errors import InputError
-from aecodec.format.container import MAX_SIDE
+from aecodec.format.container import DEFAULT_QUALITY, MAX_SIDE, quality_level
 
 _CHANNELS = (1, 2, 3, 4)
 
@@ -36,9 +36,7 @@ class Aecodec(Codec):  # type: ignore[misc] # numcodecs is untyped
 
     codec_id = "aecodec"
 
-    def __init__(self, quality: float = 60.0, effort: int = DEFAULT_EFFORT) -> None:
-        from aecodec.coding.prior import quality_level
-
+    def __init__(self, quality: float = DEFAULT_QUALITY, effort: int = DEFAULT_EFFORT) -> None:
         quality_level(quality)
         pick_effort(effort)
         self.quality, self.effort = _plain(quality), _plain(effort)  # they go to JSON

@@ -17,10 +17,10 @@ from PIL import Image
 
 from aecodec import Codec, InputError, PictureWarning, metrics
 from aecodec.cli.app import main
-from aecodec.coding.prior import MAX_LEVEL, MIN_LEVEL
 from aecodec.decoder.synthesis import Synthesizer
 from aecodec.encoder.analysis import Analyzer
 from aecodec.encoder.target import LevelSearch, Target, pick_target
+from aecodec.format.container import MAX_LEVEL, MIN_LEVEL
 from aecodec.image import flatten
 
 
