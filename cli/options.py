@@ -1,16 +1,70 @@
-"""What options stand for, and what a process needs before it begins."""
+"""Options that commands share, what they stand for, and what a process needs before it begins."""
 
 from __future__ import annotations
 
 import ctypes
+import os
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import click
 
-from aecodec.format.container import MAX_TILE, STRIDE
+from aecodec.cli.reporter import Reporter
+from aecodec.cli.urls import place
+from aecodec.format.container import MAX_PIXELS, MAX_TILE, STRIDE
 
 MODELS = ["m", "s"]  # shipped ones, the default first
 SCALES = {"1": 1.0, "1/2": 1 / 2, "1/4": 1 / 4, "1/8": 1 / 8}
+FILE = click.Path(path_type=Path)  # what is wrong with a file is told by who opens it: exit code 1, not a usage error
+
+
+class PlaceType(click.Path):
+    """A path, or a URL for fsspec."""
+
+    def convert(self, value: Any, _: click.Parameter | None, __: click.Context | None) -> Any:
+        return place(os.fspath(value))
+
+
+PLACE = PlaceType()
+POSITIVE = click.FloatRange(min=0, min_open=True)
+DEVICE = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the networks run; auto is CUDA where there is one.",
+)
+MODEL = click.option("--weights", type=FILE, help="Weights file (.safetensors) in place of the shipped ones.")
+MAX_PIXELS_OPTION = click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    default=MAX_PIXELS,
+    show_default=True,
+    help="Refuse larger pictures; a side has at most 65535 pixels.",
+)
+THREADS = click.option("--threads", type=click.IntRange(min=1), help="Threads at work  [default: one per CPU core]")
+
+
+def codec_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What every command that codes pictures takes."""
+    for option in (MODEL, DEVICE, MAX_PIXELS_OPTION, THREADS):
+        command = option(command)
+    return command
+
+
+def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command -v and --quiet, which may stand before and behind its name."""
+
+    def switch_on(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+        report = context.ensure_object(Reporter)
+        if value:
+            setattr(report, str(parameter.name), True)
+
+    options: dict[str, Any] = {"expose_value": False, "is_flag": True, "callback": switch_on}
+    command = click.option("--quiet", help="Print nothing but errors.", **options)(command)
+    return click.option("-v", "--verbose", help="Say where the time goes.", **options)(command)
 
 
 def read_region(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int, int, int] | None:

@@ -364,7 +364,7 @@ def test_gpu_is_for_one_process(tmp_path: Path, photos: Path, monkeypatch: pytes
 
     monkeypatch.setattr(batch, "run", record)
     for has_cuda in (True, False):
-        monkeypatch.setattr("aecodec.cli.app.has_cuda", lambda found=has_cuda: found)
+        monkeypatch.setattr("aecodec.cli.coding.has_cuda", lambda found=has_cuda: found)
         run("encode", photos, tmp_path / "out", *TINY)
     assert seen == [(1, "cuda"), (os.cpu_count(), "cpu")]
 
