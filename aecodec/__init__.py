@@ -28,6 +28,7 @@ from aecodec.errors import (
     TruncatedError,
     UnsupportedError,
 )
+from aecodec.forked import watch_forks as _watch_forks
 from aecodec.format.container import MAX_PIXELS, Header, read_header
 from aecodec.plugins.pillow import register as _register
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from aecodec.codec import Codec
     from aecodec.format.container import Buffer
 
+_watch_forks()
 _register()  # Image.open and Image.save know .aec from now on
 
 __version__ = _version("aecodec")

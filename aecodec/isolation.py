@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
+from aecodec.forked import is_forked
+
 Result = TypeVar("Result")
 
 
@@ -37,14 +39,6 @@ def set_own_threads(count: int) -> None:
         torch.set_num_threads(count)
         if others != count:
             _elsewhere(lambda: torch.set_num_threads(others))
-
-
-def is_forked() -> bool:
-    """Whether this process was forked off one that had this module, so that its torch may use one thread alone.
-
-    OpenMP's threads stay behind in the parent: whoever waits for them in the child waits for ever.
-    """
-    return _state.forked
 
 
 class _Setting(NamedTuple):
@@ -74,9 +68,8 @@ class _Setting(NamedTuple):
 class _State:
     """What the threads of a process share."""
 
-    def __init__(self, *, forked: bool = False) -> None:
+    def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.forked = forked
         self.coding = 0  # how many blocks of _full_float32 are entered
         self.changed: list[tuple[_Setting, Any]] = []  # with the caller's value
 
@@ -135,10 +128,12 @@ def _elsewhere(work: Callable[[], Result]) -> Result:
 
 def _after_fork() -> None:
     global _state
-    _state = _State(forked=True)
+    _state = _State()
     torch.set_num_threads(1)
 
 
 _state = _State()
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
     os.register_at_fork(after_in_child=_after_fork)
+if is_forked():  # before this module was loaded
+    torch.set_num_threads(1)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
-from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from safetensors.numpy import save
 from aecodec.coding.prior import Context, Prior
 from aecodec.coding.tables import TableSet
 from aecodec.errors import InputError, UnsupportedError
+from aecodec.forked import computed_once
 
 DEFAULT_MODEL = "m"
 SHIPPED = {"m": 0x6455A16B, "s": 0x0446F3BE}  # name: model_id; append-only from 1.0 on
@@ -51,7 +51,7 @@ class Weights:
             "tables.offsets": self.tables.offsets,
         }
 
-    @cached_property
+    @computed_once
     def sha256(self) -> str:
         """Digest of the configuration and of every tensor's name, type, shape and bytes, in order of names."""
         digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())

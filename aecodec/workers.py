@@ -11,7 +11,8 @@ import torch
 
 from aecodec.arguments import as_integer
 from aecodec.errors import InputError
-from aecodec.isolation import is_forked, set_own_threads
+from aecodec.forked import is_forked
+from aecodec.isolation import set_own_threads
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")

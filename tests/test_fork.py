@@ -61,10 +61,75 @@ assert code(codecs[0]) == results
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_forked_processes_code_pictures() -> None:
-    command = [sys.executable, "-P", "-W", "error", "-c", PROGRAM, str(DATA / "tiny.safetensors")]
+# The parent has this package and uses torch, and only the child has a picture.
+FIRST_USE = """
+import os, signal, sys
+import aecodec, torch
+
+signal.alarm(100)
+assert torch.get_num_threads() == 2
+torch.ones(500, 500) @ torch.ones(500, 500)
+torch.ones(1_000_000).add_(1)
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    import numpy as np
+    codec = aecodec.Codec.load(sys.argv[1], "cpu")
+    size = codec.decode(codec.encode(np.zeros((200, 300, 3), np.uint8))).size
+    os._exit(size != (300, 200))
+_, status = os.waitpid(child, 0)
+sys.exit(bool(status))
+"""
+
+# Another thread of the parent has just begun to compute what is kept.
+WHILE_LOADING = """
+import os, signal, sys, threading
+from pathlib import Path
+from aecodec import weights
+from aecodec.weights import Weights
+
+signal.alarm(100)
+inside, leave, tensors = threading.Event(), threading.Event(), Weights.tensors
+
+def waiting(self):
+    inside.set()
+    leave.wait()
+    return tensors(self)
+
+Weights.tensors = waiting
+thread = threading.Thread(target=weights.load, args=[Path(sys.argv[1])])
+thread.start()
+inside.wait()
+Weights.tensors = tensors
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    os._exit(weights.load(Path(sys.argv[1])).config["N"] != 16)
+_, status = os.waitpid(child, 0)
+leave.set()
+thread.join()
+sys.exit(bool(status))
+"""
+
+
+def run(program: str) -> None:
+    command = [sys.executable, "-P", "-W", "error", "-c", program, str(DATA / "tiny.safetensors")]
     done = subprocess.run(
         command, env=os.environ | {"OMP_NUM_THREADS": "2"}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_forked_processes_code_pictures() -> None:
+    run(PROGRAM)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_codes_where_the_parent_has_coded_nothing() -> None:
+    run(FIRST_USE)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_process_forked_while_another_thread_loads_weights_can_load_some() -> None:
+    run(WHILE_LOADING)

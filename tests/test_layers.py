@@ -13,7 +13,7 @@ import aecodec
 import aecodec.cli
 
 ROWS = [
-    {"errors", "_native"},
+    {"errors", "forked", "_native"},
     {"arguments", "isolation", "metrics"},
     {"format", "workers"},
     {"coding", "image"},

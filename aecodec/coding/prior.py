@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from aecodec import _native
 from aecodec.errors import InputError
+from aecodec.forked import computed_once
 from aecodec.format.container import MAX_LEVEL, MIN_LEVEL
 
 ANCHORS = 8
@@ -65,7 +65,7 @@ class Context:
         chosen: NDArray[np.intp] = (sums >= self.thresholds[nearest].T[:, :, None]).sum(0)
         return chosen
 
-    @cached_property
+    @computed_once
     def _float_weight(self) -> Tensor:
         return torch.from_numpy(self.weight.astype(np.float32))
 
@@ -144,7 +144,7 @@ class Prior:
         _native.table_index(sums.reshape(-1, H, W), self.multiplier, bias, self.shift, index)
         return index
 
-    @cached_property
+    @computed_once
     def _float_weight(self) -> Tensor:
         return torch.from_numpy(self.weight.astype(np.float32))
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aecodec import _native
 from aecodec.errors import InputError
+from aecodec.forked import computed_once
 
 PRECISION = 16  # bits of a table: totals are 1 << PRECISION
 
@@ -29,7 +29,7 @@ class TableSet:
     def __getstate__(self) -> dict[str, NDArray[np.int32]]:
         return {field.name: getattr(self, field.name) for field in fields(self)}  # native cannot be pickled
 
-    @cached_property
+    @computed_once
     def native(self) -> _native.Tables:
         """The checked form that the coder uses. Raises InputError for tables that are none."""
         try:
