@@ -1,4 +1,4 @@
-"""What a process has to know that was forked off another. torch may be loaded on either side of the fork, so not here."""
+"""What a forked process has to know. torch may be loaded on either side of the fork, so it is not loaded here."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from aecodec.arguments import as_number
 from aecodec.errors import InputError, PictureWarning
@@ -35,6 +35,8 @@ _HEIF_BITS = re.compile(rb"pixi\0{4}[\1-\4](.)", re.DOTALL)
 _JPEG2000_BITS = re.compile(rb"\xff\x4f\xff\x51.{38}(.)", re.DOTALL)  # less one, and a sign
 _PLAIN_PRIMARIES = {1, 2, 5, 6}  # sRGB's, unknown, and so near that nobody can tell (ITU-T H.273)
 _PLAIN_TRANSFERS = {1, 2, 6, 13}
+_KEY_FACTORS = {"L;2": 85, "L;4": 17}  # from samples of 2 and 4 bits to those of 8
+_BITS_PER_SAMPLE = ExifTags.Base.BitsPerSample  # in TIFF
 _SRGB_GAMMA = 1 / 2.2
 _SRGB_CHROMATICITY = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 
@@ -155,10 +157,9 @@ def _from_pil(image: Image.Image, *, strip: bool) -> Picture:
     metadata, unkept = Metadata.found_in(image)
     if strip:
         image, metadata, unkept = _turned(image, metadata.orientation), Metadata(), []
-    if isinstance(image.info.get("transparency"), str):  # a text of that name
-        image = image.copy()
-        del image.info["transparency"]
-    image = _eight_bits(image, rawmode)
+    if image.mode in ("P", "PA") and image.palette is None:  # Pillow forgets that of ICNS
+        image = image.convert("RGBA")
+    image = _eight_bits(_with_fitting_key(image, rawmode), rawmode)
     gray = image.mode in {"1", "L", "LA", "La"} or rawmode.split(";")[0] == "LA"
     if _has_gray_palette(image):
         gray = metadata.color_space != "RGB "  # which a palette may have, and gray may not
@@ -195,7 +196,8 @@ def _losses(image: Image.Image) -> list[str]:
     losses = []
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
-        losses.append(f"{frames} pictures in one file: only the first is kept")
+        kept = "the first" if image.tell() == 0 else f"number {image.tell() + 1}"
+        losses.append(f"{frames} pictures in one file: only {kept} is kept")
     head = _head(image)
     bits = _bits(image, head)
     if bits > 8:
@@ -253,9 +255,30 @@ def _color_losses(image: Image.Image, head: bytes) -> list[str]:
 
 
 def _rawmode(image: Image.Image) -> str:
-    """Pillow's name of the samples in the file, as long as they are not read: RGB;16B is opened as RGB."""
+    """Pillow's name of the samples in the file, as long as they are not read: RGB;16B is opened as RGB.
+
+    12 bits of gray are told of a TIFF file that is loaded as well: Pillow puts them into I;16 as they are.
+    """
+    if image.mode == "I;16" and getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE) == (12,):
+        return "I;12"
     args = [tile.args for tile in getattr(image, "tile", [])][:1]
     return str(args[0] if args and isinstance(args[0], str) else (args[0] or [""])[0] if args else "")
+
+
+def _with_fitting_key(image: Image.Image, rawmode: str) -> Image.Image:
+    """The image with the transparent color of its PNG file in samples of 8 bits, as Pillow has made the others."""
+    key, fitted = image.info.get("transparency"), None
+    if isinstance(key, int) and rawmode in _KEY_FACTORS:
+        fitted = key * _KEY_FACTORS[rawmode]
+    elif isinstance(key, tuple) and rawmode == "RGB;16B":
+        fitted = tuple(sample >> 8 for sample in key)
+    elif not isinstance(key, str):  # which is a text of that name
+        return image
+    image = image.copy()
+    del image.info["transparency"]
+    if fitted is not None:
+        image.info["transparency"] = fitted
+    return image
 
 
 def _is_deep_ppm(image: Image.Image) -> bool:
@@ -267,7 +290,7 @@ def _is_deep_ppm(image: Image.Image) -> bool:
 
 def _eight_bits(image: Image.Image, rawmode: str) -> Image.Image:
     """The image with at most 8 bits per channel: the upper half of 16, as Pillow itself does for RGB."""
-    if image.mode in {"F", "I"} and image.format != "PPM":
+    if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
         raise InputError(f"images of mode {image.mode} have no fixed range: convert to 8 bits first")
     if image.mode != "I" and not image.mode.startswith("I;16"):
         return image.convert("LA") if image.mode == "La" else image

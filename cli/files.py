@@ -238,7 +238,7 @@ def image_file(image: Image.Image, name: str) -> bytes:
         losses.append(f"{name} does not keep {', '.join(lost)} of this picture")
     if Metadata.from_info(kept).orientation != before.orientation:
         image = upright(image)
-        kept = {key: value for key, value in image.info.items() if key in kept}
+        kept |= {key: value for key, value in before.upright.info.items() if key in kept}
     if image.mode in ("LA", "RGBA") and name in _OPAQUE_FORMATS:
         losses.append(f"{name} has no transparency: the picture is put on white")
         image = flatten(image)

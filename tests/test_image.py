@@ -8,6 +8,7 @@ import textwrap
 import warnings
 import zlib
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import pytest
@@ -480,3 +481,70 @@ def test_broken_file_is_an_input_error(coffee: Image.Image) -> None:
     coffee.save(file, "PNG")
     with pytest.raises(InputError, match="cannot be read"):
         to_picture(Image.open(io.BytesIO(file.getvalue()[:5000])))
+
+
+def keyed_png(width: int, depth: int, color: int, row: bytes, key: bytes) -> Image.Image:
+    """A PNG file of one row, with a transparent color."""
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, 1, depth, color, 0, 0, 0)), (b"tRNS", key)]
+    chunks += [(b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")]
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    ]
+    return Image.open(io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"".join(parts)))
+
+
+@pytest.mark.filterwarnings("ignore:16 bits")
+@pytest.mark.parametrize(
+    ("file", "alpha"),
+    [
+        ((8, 1, 0, b"\x0f", b"\0\1"), [255] * 4 + [0] * 4),
+        ((4, 2, 0, b"\x1b", b"\0\2"), [255, 255, 0, 255]),
+        ((4, 4, 0, b"\x05\xf1", b"\0\5"), [255, 0, 255, 255]),
+        ((2, 8, 0, b"\x05\x06", b"\0\5"), [0, 255]),
+        ((2, 16, 0, b"\x05\x06\x05\x07", b"\5\6"), [0, 255]),
+        ((2, 8, 2, b"\1\2\3\4\5\6", b"\0\1\0\2\0\3"), [0, 255]),
+        ((2, 16, 2, b"\x85\1\x86\2\x87\3\1\6\2\6\3\7", b"\x85\1\x86\2\x87\3"), [0, 255]),
+    ],
+)
+def test_transparent_color_of_png_is_that_of_the_file_at_every_depth(file: Any, alpha: list[int]) -> None:
+    """Pillow compares samples of 8 bits with those of the file."""
+    found = to_picture(keyed_png(*file)).alpha
+    assert found is not None
+    assert found.tolist() == [alpha]
+
+
+def test_float_files_are_refused_as_float_arrays_are() -> None:
+    """PFM is read by the plugin of PPM, whose integers are scaled; its floats are not, and became black."""
+    file = io.BytesIO()
+    Image.fromarray(np.linspace(0, 1, 800, dtype=np.float32).reshape(20, 40)).save(file, "PPM")
+    with pytest.raises(InputError, match="mode F have no fixed range"):
+        to_picture(Image.open(file))
+
+
+def test_twelve_bits_that_were_loaded_before_are_not_darker() -> None:
+    row = b"".join(bytes([a >> 4, (a & 15) << 4 | b >> 8, b & 255]) for a, b in ((0, 1000), (2000, 4095)))
+    tags = ((256, 4), (257, 1), (258, 12), (259, 1), (262, 1), (273, 122), (277, 1), (278, 1), (279, len(row)))
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + row
+    for loaded in (False, True):
+        image = Image.open(io.BytesIO(data))
+        if loaded:
+            image.load()
+        with pytest.warns(PictureWarning, match="12 bits per channel are reduced to 8"):
+            assert to_picture(image).pixels[0, :, 0].tolist() == [0, 62, 125, 255]
+
+
+def test_frame_that_is_kept_is_named() -> None:
+    file = io.BytesIO()
+    frames = [Image.new("L", (8, 8), shade) for shade in (0, 100, 200)]
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    image = Image.open(file)
+    image.seek(1)
+    with pytest.warns(PictureWarning, match="3 pictures in one file: only number 2 is kept"):
+        assert to_picture(image).pixels.max() == 100
+
+
+def test_palette_that_pillow_forgets_is_no_crash(coffee: Image.Image) -> None:
+    file, palette = io.BytesIO(), coffee.resize((16, 16)).convert("P")
+    palette.save(file, "ICNS", sizes=[(16, 16, 1)])
+    assert to_picture(Image.open(file)).pixels.shape[2] == 3

@@ -145,7 +145,7 @@ def _blocks(image: Image.Image) -> tuple[dict[str, Any], list[str]]:
         try:
             block = _raw_profile(info[key])
         except (AttributeError, ValueError):
-            losses.append(f"{kind} is not kept: it is broken")
+            losses.append(f"{_printable(kind)} is not kept: it is broken")
             continue
         name = "xmp" if block.startswith(_XMP_PREFIX) else _RAW_NAMES.get(kind)
         if name is None:
@@ -153,7 +153,7 @@ def _blocks(image: Image.Image) -> tuple[dict[str, Any], list[str]]:
         elif not info.get(name):
             info[name] = block.removeprefix(_XMP_PREFIX)
     if names:
-        listed = ", ".join(name if name.isprintable() else ascii(name) for name in names[:_MAX_NAMES])
+        listed = ", ".join(map(_printable, names[:_MAX_NAMES]))
         losses.append(f"not kept: {listed}{', ...' if len(names) > _MAX_NAMES else ''}")
     return info, losses
 
@@ -174,6 +174,11 @@ def _text_names(image: Image.Image) -> list[str]:
     if isinstance(texts, dict):
         names += [name for name in texts if name != "XML:com.adobe.xmp" and not name.startswith(_RAW_PROFILE)]
     return list(dict.fromkeys(names))
+
+
+def _printable(name: str) -> str:
+    """A name from a file, for a terminal."""
+    return name if name.isprintable() else ascii(name)
 
 
 def _raw_profile(text: str) -> bytes:

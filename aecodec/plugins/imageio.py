@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -19,13 +18,13 @@ from imageio.config.plugins import PluginConfig
 from imageio.core.request import InitializationError, Request
 from imageio.core.v3_plugin_api import ImageProperties, PluginV3
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 import aecodec
 from aecodec.encoder.effort import DEFAULT_EFFORT
 from aecodec.errors import InputError
 from aecodec.format.container import DEFAULT_QUALITY, MAGIC, read_front
-from aecodec.image import Metadata
+from aecodec.image import Metadata, upright
 
 NAME = "aecodec"
 EXTENSION = ".aec"
@@ -50,8 +49,7 @@ class AecodecPlugin(PluginV3):
         batch = _is_all(index)
         image: Image.Image = aecodec.decode(self._data())
         if rotate:
-            with suppress(Exception):  # whatever Pillow raises for EXIF that is none: it has no orientation
-                image = ImageOps.exif_transpose(image)
+            image = upright(image)
         pixels = np.array(image if mode is None else image.convert(mode))
         return pixels[None] if batch else pixels
 
@@ -79,7 +77,9 @@ class AecodecPlugin(PluginV3):
         if len(pictures) + self._written != 1:
             raise InputError(f"an .aec file holds one picture, got {len(pictures) + self._written}")
         picture = np.asarray(pictures[0])
-        if mode is not None and picture.dtype == np.uint8:
+        if picture.shape[2:] == (1,):
+            picture = picture[:, :, 0]
+        if mode is not None and picture.dtype == np.uint8 and picture.shape[2:] in ((), (2,), (3,), (4,)):
             data = aecodec.encode(Image.fromarray(picture).convert(mode), quality=quality, effort=effort)
         else:
             data = aecodec.encode(picture, quality=quality, effort=effort)
@@ -97,6 +97,7 @@ class AecodecPlugin(PluginV3):
 
     def metadata(self, index: Any = 0, exclude_applied: bool = True) -> dict[str, Any]:  # noqa: ARG002 - as imageio calls it
         """ICC profile, EXIF, XMP and dpi under Pillow's names, the mode and the quality."""
+        _is_all(index)
         header, sections = read_front(self._data())
         return {"mode": header.mode, "quality": header.quality, **Metadata.from_sections(sections).info}
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import aecodec
+from aecodec.arguments import as_integer, as_number
 from aecodec.encoder.effort import DEFAULT_EFFORT, pick_effort
 from aecodec.errors import InputError
 from aecodec.format.container import DEFAULT_QUALITY, MAX_SIDE, quality_level
@@ -39,7 +40,7 @@ class Aecodec(Codec):  # type: ignore[misc] # numcodecs is untyped
     def __init__(self, quality: float = DEFAULT_QUALITY, effort: int = DEFAULT_EFFORT) -> None:
         quality_level(quality)
         pick_effort(effort)
-        self.quality, self.effort = _plain(quality), _plain(effort)  # they go to JSON
+        self.quality, self.effort = as_number("quality", quality), as_integer("effort", effort)  # they go to JSON
 
     def encode(self, buf: Any) -> bytes:
         """The .aec file of a chunk. Raises InputError for arrays of another shape, type or memory order."""
@@ -76,8 +77,3 @@ def _picture(array: NDArray[Any]) -> Any:
     if channels in (2, 4) and picture.alpha is None:
         picture = picture._replace(alpha=np.full((H, W), 255, np.uint8))
     return picture
-
-
-def _plain(number: Any) -> Any:
-    """A number of numpy's as Python's."""
-    return number.item() if isinstance(number, np.generic) else number

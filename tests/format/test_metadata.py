@@ -79,6 +79,20 @@ def test_blocks_of_more_than_64_kilobytes_leave_jpeg_upright() -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
+def test_xmp_turns_nothing_where_exif_has_said_that_it_is_upright(form: str) -> None:
+    """EXIF decides; where it is dropped, what XMP says must not come to life."""
+    exif = exif_block(Orientation=6).replace(b"\x01\x12\0\3\0\0\0\1\0\6", b"\x01\x12\0\4\0\0\0\1\0\0")  # 0
+    assert written(picture(exif=exif, xmp=XMP), form)[0].size == (40, 20)
+
+
+def test_exif_stays_where_xmp_that_turned_the_picture_is_dropped() -> None:
+    with pytest.warns(PictureWarning, match="^JPEG does not keep XMP of this picture$"):
+        data = image_file(picture(exif=exif_block(Artist="me"), xmp=XMP + b" " * 70_000), "JPEG")
+    image = Image.open(io.BytesIO(data))
+    assert (image.size, image.getexif()[ExifTags.Base.Artist]) == ((20, 40), "me")
+
+
+@pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize(
     "info", [{"exif": exif_block(Orientation=6)}, {"xmp": XMP}, {"exif": exif_block(Orientation=6), "xmp": XMP}]
 )

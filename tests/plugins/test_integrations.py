@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from PIL import ExifTags, Image
 import aecodec.imageio
 import aecodec.numcodecs
 from aecodec import InputError, metrics
+from aecodec.format.container import SectionKind, pack, unpack
 
 
 def test_imageio_writes_and_reads(tmp_path: Path, coffee: Image.Image) -> None:
@@ -34,8 +36,9 @@ def test_imageio_writes_and_reads(tmp_path: Path, coffee: Image.Image) -> None:
     assert iio.improps(path).shape == pixels.shape
     assert iio.imread(path, index=...).shape == (1, *pixels.shape)
     assert [frame.shape for frame in iio.imiter(path)] == [pixels.shape]
-    with pytest.raises(IndexError, match="one picture"):
-        iio.imread(path, index=1)
+    for read in (iio.imread, iio.improps, iio.immeta):
+        with pytest.raises(IndexError, match="one picture"):
+            read(path, index=1)
 
 
 def test_imageio_tells_metadata_without_decoding(tmp_path: Path, coffee: Image.Image) -> None:
@@ -105,7 +108,11 @@ def test_imageio_knows_mode_rotate_and_effort(tmp_path: Path) -> None:
         iio.imwrite("<bytes>", PICTURE, extension=".aec", mode="CMYK")
     with pytest.raises(InputError, match="effort must be"):
         iio.imwrite("<bytes>", PICTURE, extension=".aec", effort=10)
-    Image.fromarray(PICTURE).save(path, exif=b"no EXIF")
+    assert len(iio.imwrite("<bytes>", PICTURE[:, :, :1], extension=".aec", mode="RGB"))
+    with pytest.raises(InputError, match=r"array must be .*, got \[30, 8, 5\]"):
+        iio.imwrite("<bytes>", PICTURE.reshape(30, -1, 5)[:, :8], extension=".aec", is_batch=False, mode="RGB")
+    header, sections, tiles = unpack(path.read_bytes())
+    path.write_bytes(pack(header, sections | {SectionKind.EXIF: b"no EXIF"}, tiles))
     assert iio.imread(path, rotate=True).shape == PICTURE.shape
 
 
@@ -178,6 +185,10 @@ def test_numcodecs_options_are_json_and_checked_at_once(tmp_path: Path) -> None:
     assert json.loads(json.dumps(codec.get_config())) == {"id": "aecodec", "quality": 80, "effort": 0}
     assert numcodecs.get_codec(codec.get_config()) == codec
     assert codec.encode(PICTURE) == aecodec.encode(PICTURE, quality=80, effort=0)
+    for quality in (Fraction(80), np.array(80)):
+        assert json.dumps(aecodec.numcodecs.Aecodec(quality, np.array(0)).get_config()) == json.dumps(
+            codec.get_config()
+        )
     zarr.create_array(
         tmp_path / "a.zarr", shape=(30, 40, 3), chunks=(30, 40, 3), dtype="uint8", compressors=codec, zarr_format=2
     )[:] = PICTURE
