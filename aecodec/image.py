@@ -267,7 +267,8 @@ def _rawmode(image: Image.Image) -> str:
 
 def _with_fitting_key(image: Image.Image, rawmode: str) -> Image.Image:
     """The image with the transparent color of its PNG file in samples of 8 bits, as Pillow has made the others."""
-    key, fitted = image.info.get("transparency"), None
+    key: Any = image.info.get("transparency")
+    fitted: Any = None
     if isinstance(key, int) and rawmode in _KEY_FACTORS:
         fitted = key * _KEY_FACTORS[rawmode]
     elif isinstance(key, tuple) and rawmode == "RGB;16B":
