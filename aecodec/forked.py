@@ -1,4 +1,4 @@
-"""What a process has to know that was forked off another. torch may be loaded on either side of the fork, so not here."""
+"""What a process has to know that was forked off another. Without torch, which may be loaded on either side of that."""
 
 from __future__ import annotations
 
