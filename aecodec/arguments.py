@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import operator
 
 from aecodec.errors import InputError
 
 
 def as_number(name: str, value: object) -> float:
-    """Raises InputError for what is no real number, such as a text of one."""
-    if not isinstance(value, str | bytes | bytearray):
+    """Raises InputError for what is no real number, such as a text of one. Integers beyond all floats are infinite."""
+    if not isinstance(value, str | bytes | bytearray) and not getattr(value, "shape", ()):
         try:
             return float(value)  # type: ignore[arg-type] # that is what is tried
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf  # type: ignore[operator] # what has a float is a number
         except (TypeError, ValueError, RuntimeError):  # the last from tensors of several numbers
             pass
     raise InputError(f"{name} must be a number, got {_described(value)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -259,6 +259,8 @@ class Codec:
         Gray has three equal channels; transparency and metadata are left out. Qualities may differ. max_pixels is for
         each. Raises InputError for no file or different sizes, and as decode.
         """
+        if not isinstance(files, Iterable):
+            raise InputError(f"files must be a sequence of them, got {type(files).__name__}")
         containers = [unpack(data, max_pixels=max_pixels) for data in files]
         headers = [container.header for container in containers]
         sizes = {(header.width, header.height) for header in headers}
@@ -383,7 +385,7 @@ def _factor(scale: float) -> int:
 
 def pick_device(name: str) -> torch.device:
     """The device of a name: auto (CUDA where there is one), cpu or cuda. Raises InputError if it is not there."""
-    if name not in ("auto", "cpu", "cuda"):
+    if not isinstance(name, str) or name not in ("auto", "cpu", "cuda"):
         raise InputError(f"device must be auto, cpu or cuda, got {name}")
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("no CUDA device is available")
@@ -400,12 +402,12 @@ def codec_for(model_id: int, device: str = "cpu") -> Codec:
 
     On the CPU unless told otherwise, since a forked process has no other.
     """
-    return _shared_codec(model_id, device)
+    return _shared_codec(model_id, pick_device(device))
 
 
 @cache
-def _shared_codec(model_id: int, device: str) -> Codec:
-    return Codec(weights.load_for(model_id), pick_device(device))
+def _shared_codec(model_id: int, device: torch.device) -> Codec:
+    return Codec(weights.load_for(model_id), device)
 
 
 def decode_shipped(

@@ -84,6 +84,8 @@ def load(model: str | Path | None = None) -> Weights:
 
     Raises InputError for a name or file that does not exist, is no weights file, or differs from its own SHA-256.
     """
+    if not isinstance(model, str | Path | None):
+        raise InputError(f"model must be a name or a path, got {type(model).__name__}")
     path = shipped_path(model or DEFAULT_MODEL) if model is None or model in SHIPPED else Path(model)
     try:
         with safe_open(path, framework="numpy") as file:

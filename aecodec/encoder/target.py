@@ -30,6 +30,7 @@ _GROWTH = {
     "psnr": (0.0, 1.53, 3.18, 4.92, 6.69, 8.52, 10.28, 11.87, 13.23, 14.29),
     "ms_ssim": (0.0, 1.46, 3.02, 4.61, 6.24, 7.88, 9.53, 11.17, 12.78, 14.32),
 }
+_LARGEST = 1 << 62  # bytes of a file, more than any has
 _GRID = 4  # blocks of a sample in each direction
 _PATIENCE = 6  # measurements before the search looks at the ends and then only halves
 _SIZE_SLACK = 0.02  # how far below a size target a file may be, as a share
@@ -52,7 +53,7 @@ class Target:
 
     def limit_bytes(self, pixels: int) -> int:
         """The largest file that a size target allows."""
-        return int(self.value * pixels / 8 if self.name == "bpp" else self.value)
+        return int(min(self.value * pixels / 8 if self.name == "bpp" else self.value, _LARGEST))
 
     def quality(self, original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float:
         """What a quality target is compared with, in dB."""

@@ -183,9 +183,9 @@ def pack(header: Header, sections: Mapping[SectionKind, bytes], tiles: Sequence[
 
 def as_data(buffer: Buffer) -> Data:
     """The bytes of any buffer; bytes and mapped files are not copied. Raises InputError for anything else."""
-    if isinstance(buffer, bytes | mmap):
-        return buffer
     try:
+        if isinstance(buffer, bytes) or (isinstance(buffer, mmap) and len(buffer)):  # len raises where it is closed
+            return buffer
         return bytes(memoryview(buffer))  # type: ignore[arg-type] # arrays have no annotation of it in Python 3.11
     except (TypeError, ValueError, BufferError):
         raise InputError(f"data must be the bytes of a file, got {type(buffer).__name__}") from None

@@ -147,6 +147,14 @@ def test_impossible_targets_say_what_is_possible(codec: Codec, picture: Image.Im
         codec.encode(picture, psnr=best + 1)
 
 
+@pytest.mark.parametrize("options", [{"bpp": 1e308}, {"max_bytes": 1e308}, {"max_bytes": 10**300}])
+def test_a_size_beyond_all_files_is_met_by_the_highest_quality(
+    tiny: Codec, random_pixels: NDArray[np.uint8], options: dict[str, Any]
+) -> None:
+    with pytest.warns(PictureWarning, match="is not used up by quality 100, the highest"):
+        assert tiny.encode(random_pixels, **options) == tiny.encode(random_pixels, quality=100)
+
+
 def test_one_target_at_most(tiny: Codec, random_pixels: NDArray[np.uint8]) -> None:
     with pytest.raises(InputError, match="give one of quality, bpp, max_bytes, psnr and ms_ssim, not quality and bpp"):
         tiny.encode(random_pixels, quality=50, bpp=1)
