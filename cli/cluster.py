@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aecodec import InputError
-from aecodec.cli.batch import Engine, Job, Outcome, Work, failure
+from aecodec.cli.batch import Engine, Work
 from aecodec.cli.files import remove_leftovers
+from aecodec.cli.folders import Job, Outcome, failure
+from aecodec.cli.urls import Place
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -48,7 +50,7 @@ def _outcomes(
                 for _, outcome in _finished(client, work, [job]):
                     yield outcome or failure(job, "each worker that tried it died")
     finally:
-        for folder in {job.target.parent for job in jobs}:
+        for folder in {job.target.parent for job in jobs if job.target is not None}:
             remove_leftovers(folder)
 
 
@@ -81,14 +83,18 @@ def _finished(client: Client, work: Work, jobs: list[Job]) -> Iterator[tuple[Job
     """Jobs as they end; without an outcome where workers died."""
     from distributed import KilledWorker, as_completed
 
-    there = [Job(*(place.absolute() if isinstance(place, Path) else place for place in job)) for job in jobs]
+    there = [Job(_absolute(job.source), job.target and _absolute(job.target)) for job in jobs]
     waiting = dict(zip(client.map(work, there, pure=False), jobs, strict=True))
     for future in as_completed(list(waiting), loop=client.loop):
         job = waiting.pop(future)
         try:
-            outcome = future.result()._replace(source=str(job.source), target=str(job.target))
+            outcome = future.result()._replace(source=str(job.source), target=str(job.target or ""))
         except KilledWorker:
             outcome = None
         except Exception as error:  # a worker without aecodec, a scheduler that is gone: the report stays complete
             outcome = failure(job, str(error) or type(error).__name__)
         yield job, outcome
+
+
+def _absolute(place: Place) -> Place:
+    return place.absolute() if isinstance(place, Path) else place

@@ -72,12 +72,15 @@ def read_picture(
 
 
 @contextmanager
-def noting() -> Iterator[list[str]]:
-    """What warnings tell meanwhile of a picture, which is in the list at the end; one thread at a time."""
+def noting(kind: type[Warning] = UserWarning) -> Iterator[list[str]]:
+    """What warnings tell meanwhile of a picture, which is in the list at the end; one thread at a time.
+
+    All of UserWarning are PictureWarning, and what Pillow says of broken files.
+    """
     notes: list[str] = []
     with _PILLOW, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
-        warnings.simplefilter("always", UserWarning)  # PictureWarning, and what Pillow says of broken files
+        warnings.simplefilter("always", kind)
         try:
             yield notes
         finally:
@@ -216,7 +219,7 @@ def image_format(path: Place) -> str:
     return name
 
 
-def _format_of(path: Place) -> str | None:
+def format_of(path: Place) -> str | None:
     """Pillow's name of the format that a file name promises, whether it is installed or not."""
     suffix = path.suffix.lower()
     return Image.registered_extensions().get(suffix) or (PLUGINS[suffix].format if suffix in PLUGINS else None)
@@ -323,7 +326,7 @@ def check_target(path: Place, form: str, source: Place | None = None) -> None:
             raise InputError("standard output is closed")
         return
     for name in [path] if isinstance(path, Url) else [path, _real(path)]:
-        promised = _format_of(name)
+        promised = format_of(name)
         if promised not in (None, form):
             leads = "" if name == path else f", where {path} leads to,"
             raise InputError(f"{name}{leads} has the suffix of {promised}, and {form} would be written")

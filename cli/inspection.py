@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import aecodec
-from aecodec.cli.files import open_data, read_once, read_shown, shown
-from aecodec.cli.options import DEVICE, MAX_PIXELS_OPTION, MODEL, PLACE, codec_options, reporting
+from aecodec import CodecError
+from aecodec.cli import tasks
+from aecodec.cli.batch import check_failures
+from aecodec.cli.files import open_data, read_once, read_shown, reason
+from aecodec.cli.folders import Plan, failure, plan, read_sources, tell_skipped
+from aecodec.cli.options import (
+    DEVICE,
+    MAX_PIXELS_OPTION,
+    MODEL,
+    PLACE,
+    RECURSIVE,
+    Many,
+    codec_options,
+    folder_options,
+    reporting,
+)
 from aecodec.cli.reporter import Reporter
 from aecodec.cli.urls import Place
 from aecodec.format.container import FORMAT_VERSION, STRIDE, SectionKind, unpack
@@ -26,15 +39,17 @@ MODES = {"L": "gray", "LA": "gray and transparency", "RGB": "color", "RGBA": "co
 
 
 @click.command()
-@click.argument("source", type=PLACE, metavar="FILE")
+@click.argument("words", nargs=-1, required=True, metavar="FILE...", type=click.Path())
 @click.option("--original", type=PLACE, help="The image that was encoded: tell the PSNR, too.")
+@folder_options(writes=False)
 @codec_options
 @reporting
 @click.pass_obj
 def verify(
     report: Reporter,
     /,
-    source: Place,
+    words: tuple[str, ...],
+    many: Many,
     original: Place | None,
     threads: int | None,
     max_pixels: int,
@@ -43,61 +58,84 @@ def verify(
 ) -> None:
     """Check the .aec FILE: structure, checksums, weights, a full decode, and its digest if it has one.
 
-    A digest comes from encode --verify. The first thing that is wrong ends it, with exit code 1.
+    A digest comes from encode --verify. The first thing that is wrong ends it, with exit code 1. Of several files, and
+    of folders, it tells how many are sound and lists those that are not.
 
     \b
     aecodec verify photo.aec
     aecodec verify photo.aec --original photo.png
+    aecodec verify archive/ --recursive -j 4
     """
+    places = read_sources(words)
+    many.check(places)
+    if places.many:
+        if original is not None:
+            raise click.UsageError("--original is for one file")
+        engine, device, threads = many.share(device, threads)
+        files = plan(places, {".aec"}, None, recursive=many.recursive)
+        weights = weights and weights.absolute()  # workers may be in another folder
+        many.run(files, tasks.Verifying(device, weights, threads, max_pixels), engine, quiet=report.quiet)
+        return
+    (source,) = places.sources
     read_once(source, original)
-    for check, found in verify_file(source, original, device, weights, threads, max_pixels):
+    for check, found in tasks.verify_file(source, original, device, weights, threads, max_pixels):
         if not report.quiet:
             click.echo(f"{check:10}{found}")
         report.timing(check)
 
 
-def verify_file(
-    source: Place, original: Place | None, device: str, weights_file: Path | None, threads: int | None, max_pixels: int
-) -> Iterator[tuple[str, str]]:
-    """Each check and what it found. Raises CodecError at the first that fails."""
-    from aecodec.format.digest import TOLERANCE  # brings numpy
-
-    with open_data(source) as data:
-        header, sections, tiles = unpack(data, max_pixels=max_pixels)
-        yield "structure", f"{header.width}x{header.height} {header.mode}, {len(tiles)} tiles"
-        yield "checksums", f"header and {len(sections) + len(tiles)} sections"
-        codec = aecodec.Codec.load(weights_file, device, threads=threads) if weights_file else None
-        codec = codec or aecodec.Codec.load_for(data, device, threads=threads, max_pixels=max_pixels)
-        codec.check_weights(header)
-        yield "weights", f"{header.model_id:08x}"
-        image, difference = codec.verify(data, max_pixels=max_pixels)
-    yield "decode", f"{image.width}x{image.height} {image.mode}"
-    yield "digest", "none in the file" if difference is None else f"within {difference} of 255, {TOLERANCE} is allowed"
-    if original is not None:
-        from aecodec import metrics
-
-        seen, _ = read_shown(original, device, weights_file, max_pixels)
-        psnr = metrics.psnr(seen, shown(image))
-        yield "PSNR", "equal" if psnr == float("inf") else f"{psnr:.2f} dB"
-
-
 @click.command()
-@click.argument("source", type=PLACE, metavar="FILE", required=False)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@click.argument("words", nargs=-1, metavar="FILE...", type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs; one a line for many files.")
+@RECURSIVE
 @click.option("--model", is_flag=True, help="Tell about the model instead, the shipped one or that of --weights.")
 @MAX_PIXELS_OPTION
 @MODEL
-def info(source: Place | None, as_json: bool, model: bool, max_pixels: int, weights: Path | None) -> None:
-    """Say what the .aec FILE holds, without decoding it.
+def info(
+    words: tuple[str, ...], as_json: bool, recursive: bool, model: bool, max_pixels: int, weights: Path | None
+) -> None:
+    """Say what the .aec FILE holds, without decoding it; a line for each of several, and of folders.
 
     \b
     aecodec info photo.aec
+    aecodec info archive/ --recursive
     aecodec info --model
     """
-    if (source is None) != model:
+    if bool(words) == model:
         raise click.UsageError("give either a FILE or --model")
-    facts = file_facts(source, max_pixels) if source else model_facts(weights)
-    click.echo(json.dumps(facts) if as_json else file_table(facts) if source else table(facts))
+    if model:
+        facts = model_facts(weights)
+        click.echo(json.dumps(facts) if as_json else table(facts))
+        return
+    places = read_sources(words)
+    if places.many:
+        list_files(plan(places, {".aec"}, None, recursive=recursive), max_pixels, as_json=as_json)
+        return
+    if recursive:
+        raise click.UsageError(f"--recursive is for a folder, {places.sources[0]} is none")
+    facts = file_facts(places.sources[0], max_pixels)
+    click.echo(json.dumps(facts) if as_json else file_table(facts))
+
+
+def list_files(found: Plan, max_pixels: int, *, as_json: bool) -> None:
+    """A line for each file. Raises InputError with the list of those that are none, at the end."""
+    width = max((len(str(job.source)) for job in found.jobs), default=0)
+    line = f"{{:{width}}}  {{:>13}}  {{:4}}  {{:>7}}  {{:>10}}  {{:>6}}"
+    if not as_json:
+        click.echo(line.format("file", "size", "mode", "quality", "bytes", "bpp"))
+    failed = found.failed.copy()
+    for job in found.jobs:
+        try:
+            facts = file_facts(job.source, max_pixels)
+        except (CodecError, OSError) as error:
+            failed.append(failure(job, reason(error)))
+            continue
+        size, quality = f"{facts['width']} x {facts['height']}", f"{facts['quality']:g}"
+        words = (facts["file"], size, facts["mode"], quality, facts["size_bytes"], f"{facts['bpp']:.3f}")
+        click.echo(json.dumps(facts) if as_json else line.format(*words))
+    if found.skipped:
+        click.echo(tell_skipped(found), err=as_json)
+    check_failures(failed, len(found.jobs) + len(found.failed))
 
 
 def file_facts(source: Place, max_pixels: int) -> dict[str, Any]:

@@ -6,13 +6,17 @@ import ctypes
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
+from aecodec import InputError
+from aecodec.cli import batch, cluster, tasks
+from aecodec.cli.folders import Places, Plan
 from aecodec.cli.reporter import Reporter
-from aecodec.cli.urls import place
+from aecodec.cli.urls import Place, place
 from aecodec.format.container import MAX_PIXELS, MAX_TILE, STRIDE
 
 MODELS = ["m", "s"]  # shipped ones, the default first
@@ -28,6 +32,26 @@ class PlaceType(click.Path):
 
 
 PLACE = PlaceType()
+RECURSIVE = click.option("-r", "--recursive", is_flag=True, help="Go into the folders of a folder too.")
+MANY = (
+    RECURSIVE,
+    click.option(
+        "-j", "--jobs", type=click.IntRange(min=1), help="Processes for a folder  [default: one per CPU core]"
+    ),
+    click.option(
+        "--engine", type=click.Choice(["processes", "dask"]), help="What works on a folder  [default: processes]"
+    ),
+    click.option(
+        "--cluster", "address", metavar="URL", help="Scheduler of --engine dask  [default: one for --jobs processes]"
+    ),
+    click.option(
+        "--report", "report_file", type=PLACE, help="For a folder: CSV file of sizes, PSNR and notes; - is a pipe."
+    ),
+)
+FORCE = (
+    click.option("--dry-run", is_flag=True, help="For a folder: only say what would be done."),
+    click.option("--force", is_flag=True, help="For a folder: also what is up to date."),
+)
 POSITIVE = click.FloatRange(min=0, min_open=True)
 DEVICE = click.option(
     "--device",
@@ -52,6 +76,61 @@ def codec_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (MODEL, DEVICE, MAX_PIXELS_OPTION, THREADS):
         command = option(command)
     return command
+
+
+class Many(NamedTuple):
+    """How many files are worked on; anything here is for folders and several files alone."""
+
+    recursive: bool
+    jobs: int | None
+    engine: str | None
+    address: str | None  # of a scheduler
+    report_file: Place | None
+    dry_run: bool
+    force: bool
+
+    def check(self, places: Places) -> None:
+        """Raises UsageError for options that are not for these, or not for each other."""
+        if self.address and (self.jobs or self.engine != "dask"):
+            raise click.UsageError("--cluster is for --engine dask, and has workers of its own in place of --jobs")
+        if not places.many and any(self):
+            source = places.sources[0]
+            if isinstance(source, Path) and not source.exists():
+                raise InputError(f"no folder {source}")
+            raise click.UsageError(
+                f"--recursive, --jobs, --engine, --dry-run, --force and --report are for a folder, {source} is none"
+            )
+
+    def share(self, device: str, threads: int | None) -> tuple[batch.Engine, str, int | None]:
+        """What works on the files; the device and the threads that each of its processes has."""
+        if device == "auto" and not self.address:
+            device = "cuda" if has_cuda() else "cpu"
+        jobs = self.jobs or (1 if device == "cuda" else os.cpu_count() or 1)
+        engine = cluster.engine(jobs, self.address) if self.engine == "dask" else batch.engine(jobs)
+        return engine, device, threads or (1 if jobs > 1 or self.address else None)
+
+    def run(self, found: Plan, task: tasks.Task, engine: batch.Engine, *, quiet: bool) -> None:
+        """Do it. Raises InputError with the list of failures after all others are done."""
+        work = partial(tasks.look if self.dry_run else tasks.do, task)
+        if self.dry_run:
+            engine = batch.engine(1)
+        batch.run(found, work, engine, task.is_current, dry_run=self.dry_run, report=self.report_file, quiet=quiet)
+
+
+def folder_options(*, writes: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """What commands take that work on folders and several files, as one argument: many."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def bundled(*arguments: Any, **options: Any) -> Any:
+            many = Many(*(options.pop(name, False) for name in Many._fields))
+            return command(*arguments, many=many, **options)
+
+        for option in [*(FORCE if writes else ()), *MANY][::-1]:
+            bundled = option(bundled)
+        return bundled
+
+    return add
 
 
 def reporting(command: Callable[..., Any]) -> Callable[..., Any]:

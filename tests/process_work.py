@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from functools import partial
 from pathlib import Path
 
 from aecodec.cli import batch
-from aecodec.cli.batch import Job, Outcome, Plan
+from aecodec.cli.folders import Counter, Job, Outcome, Plan
 
 
 def die(folder: Path, name: str) -> str:
@@ -32,8 +31,8 @@ def block(job: Job) -> Outcome:
 def main(folder: Path) -> None:
     """A run of three files in two processes that ends when it is told to."""
     jobs = [Job(folder / name, folder / f"{name}.aec") for name in "abc"]
-    engine = partial(batch.in_processes, count=2)
-    found = Plan(jobs, [], batch.Counter())
+    engine = batch.engine(2)
+    found = Plan(jobs, [], Counter())
     batch.run(found, block, engine, lambda _: False, dry_run=False, report=folder / "report.csv", quiet=True)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,9 +25,9 @@ from support import DATA
 
 import aecodec
 from aecodec import metrics
-from aecodec.cli import batch
+from aecodec.cli import batch, folders
 from aecodec.cli.app import main
-from aecodec.cli.batch import Job, Outcome
+from aecodec.cli.folders import Job, Outcome, Places
 from aecodec.cli.processes import in_processes
 
 TINY = ["--weights", DATA / "tiny.safetensors"]
@@ -325,7 +327,7 @@ def test_many_files_begin_at_once(tmp_path: Path) -> None:
         return int(job.source.stem) % 2 == 0
 
     started = time.process_time()
-    found = batch.plan(photos, out, recursive=True)
+    found = folders.plan(Places([photos], out, many=True), folders.picture_suffixes(), "{}.aec".format, recursive=True)
     done = partial(Outcome, target="", state="done")
     batch.run(
         found, lambda job: done(str(job.source)), engine, current, dry_run=False, report=tmp_path / "r.csv", quiet=True
@@ -364,9 +366,135 @@ def test_gpu_is_for_one_process(tmp_path: Path, photos: Path, monkeypatch: pytes
 
     monkeypatch.setattr(batch, "run", record)
     for has_cuda in (True, False):
-        monkeypatch.setattr("aecodec.cli.coding.has_cuda", lambda found=has_cuda: found)
+        monkeypatch.setattr("aecodec.cli.options.has_cuda", lambda found=has_cuda: found)
         run("encode", photos, tmp_path / "out", *TINY)
     assert seen == [(1, "cuda"), (os.cpu_count(), "cpu")]
+
+
+@pytest.fixture
+def archive(tmp_path: Path, photos: Path) -> Path:
+    """Three files of the tiny model, one of them damaged."""
+    folder = tmp_path / "archive"
+    assert encode(photos, folder, "-r", "--tile", 64).exit_code == 0
+    data = bytearray((folder / "a.jpg.aec").read_bytes())
+    data[-1] ^= 1
+    (folder / "a.jpg.aec").write_bytes(data)
+    (folder / "notes.txt").touch()
+    return folder
+
+
+def test_folder_is_decoded(tmp_path: Path, archive: Path) -> None:
+    out, report = tmp_path / "out", tmp_path / "report.csv"
+    arguments = ["decode", archive, out, "-r", *TINY, "--report", report]
+    done = subprocess.run([sys.executable, "-P", "-m", "aecodec.cli", *arguments, "-j", "2"], capture_output=True)
+    assert (done.returncode, b"1 of 3 files failed\n" in done.stderr, b"Traceback" in done.stderr) == (1, True, False)
+    assert done.stdout.startswith(b"2 done, 1 failed: ")
+    assert done.stdout.endswith(b"skipped: 1 no .aec\n")
+    assert files_below(out) == ["2026/may/b.webp.png", "a.png.png"]
+    codec = aecodec.Codec.load(DATA / "tiny.safetensors", "cpu")
+    with Image.open(out / "a.png.png") as image:
+        assert np.array_equal(image, codec.decode((archive / "a.png.aec").read_bytes()))
+    assert {name: row["state"] for name, row in rows(report).items()} == {
+        "a.png.aec": "done",
+        "a.jpg.aec": "failed",
+        "b.webp.aec": "done",
+    }
+    (archive / "a.jpg.aec").unlink()
+    assert run(*arguments, "-j", 1).output.startswith("2 up to date\n")
+    small = run(*arguments, "-j", 1, "--scale", "1/2", "--force", "--format", "JPG")
+    assert small.output.startswith("2 done: ")
+    with Image.open(out / "a.png.jpg") as image:
+        assert (image.format, image.size) == ("JPEG", (60, 40))
+    assert run(*arguments, "-j", 1, "--scale", "1/2", "--format", "jpg").output.startswith("2 up to date\n")
+
+
+def test_decoded_folder_replaces_no_picture_that_is_not_its_own(photos: Path) -> None:
+    """Beside the originals: b.aec would become b.png, which is another picture."""
+    (photos / "a.png").rename(photos / "b.png")
+    original = (photos / "b.png").read_bytes()
+    assert run("encode", photos / "b.png", photos / "b.aec", *TINY).exit_code == 0
+    os.utime(photos / "b.aec", (2e9, 2e9))
+    for options, state in (([], "failed"), (["--force", "--dry-run"], "planned"), (["--partial"], "failed")):
+        result = run("decode", photos, "-j", 1, *options, *TINY)
+        assert f"1 {state}" in result.output, result.output
+        assert (photos / "b.png").read_bytes() == original
+    assert "--force replaces it" in result.stderr
+    assert run("decode", photos, "-j", 1, "--force", *TINY).output.startswith("1 done")
+    assert (photos / "b.png").read_bytes() != original
+
+
+def test_what_is_left_of_damaged_files_in_a_folder(tmp_path: Path, archive: Path) -> None:
+    result = run("decode", archive, tmp_path / "out", "--partial", "-j", 1, *TINY)
+    assert (result.exit_code, "tiles" in result.stderr, str(archive / "a.jpg.aec") in result.stderr) == (1, True, True)
+    with Image.open(tmp_path / "out" / "a.jpg.png") as image:
+        assert image.size == (90, 80)
+
+
+def test_names_of_decoded_pictures_differ(tmp_path: Path, archive: Path) -> None:
+    data = (archive / "a.png.aec").read_bytes()
+    names = ["p.aec", "p.png.aec", "p.jpg.png.aec", "p.jpg.aec", "p.AEC"]
+    for name in names:
+        (archive / name).write_bytes(data)
+    result = run("decode", archive, tmp_path / "out", "-j", 1, *TINY)
+    assert result.stderr.count(f"another would be written to {tmp_path / 'out' / 'p.png'} too") == 2
+    assert files_below(tmp_path / "out") == ["a.png.png", "p.jpg.png", "p.jpg.png.png", "p.png.png"]
+
+
+def test_folder_is_verified(tmp_path: Path, archive: Path) -> None:
+    report = tmp_path / "report.csv"
+    result = run("verify", archive, "-r", "-j", 1, "--report", report, *TINY)
+    assert result.exit_code == 1
+    assert result.output.startswith("2 sound, 1 failed\nskipped: 1 no .aec\n")
+    assert result.stderr.startswith(f"Error: 1 of 3 files failed\n{archive / 'a.jpg.aec'}: ")
+    assert {row["state"] for row in rows(report).values()} == {"sound", "failed"}
+    sound = [archive / "a.png.aec", archive / "2026"]
+    assert run("verify", *sound, "-r", "-j", 1, *TINY).output == "2 sound\n"
+    assert run("verify", *sound, "--original", archive / "a.png.aec").exit_code == 2
+    assert run("verify", archive / "a.png.aec", "-j", 1, *TINY).exit_code == 2
+
+
+def test_info_of_a_folder(archive: Path) -> None:
+    (archive / "text.aec").write_text("no .aec")
+    result = run("info", archive, "--recursive")
+    assert result.exit_code == 1
+    assert re.findall(r"^(?:Error: )?(.*?): ", result.stderr.replace("failed", "failed: "), re.MULTILINE) == [
+        "2 of 4 files failed",
+        str(archive / "a.jpg.aec"),
+        str(archive / "text.aec"),
+    ]
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["file", "size", "mode", "quality", "bytes", "bpp"]
+    assert lines[2].split()[:6] == [str(archive / "a.png.aec"), "120", "x", "80", "RGB", "60"]
+    objects = [json.loads(line) for line in run("info", archive, "-r", "--json").stdout.splitlines()]
+    assert [Path(one["file"]).name for one in objects] == ["b.webp.aec", "a.png.aec"]
+    assert run("info", archive / "a.png.aec", "-r").exit_code == 2
+
+
+def test_beside_the_sources_and_several_of_them(tmp_path: Path, photos: Path) -> None:
+    assert encode(photos, "-r").output.startswith("3 done")
+    beside = ["2026/may/b.webp.aec", "a.jpg.aec", "a.png.aec"]
+    assert [name for name in files_below(photos) if name.endswith(".aec")] == beside
+    assert encode(photos / "a.png").output == "1 up to date\n"
+    (tmp_path / "out").mkdir()
+    one, folder = ["a.png.aec"], ["2026/may/b.webp.aec", "a.png.aec"]  # a folder among several keeps its name
+    for target, more, made in (
+        ("out", [photos / "2026"], folder),
+        ("new", [photos / "2026"], folder),
+        ("slash/", [], one),
+    ):
+        result = encode(photos / "a.png", *more, f"{tmp_path}/{target}", "-r")
+        assert (result.exit_code, files_below(tmp_path / target)) == (0, made), result.output
+    assert encode(photos / "a.png", photos / "a.jpg", photos / "2026" / "may" / "b.webp", "--force").exit_code == 0
+    assert encode(photos / "a.png", "-", tmp_path / "out").exit_code == 2
+    assert run("encode", "-").exit_code == 2
+
+
+def test_two_sources_of_one_name_are_refused(tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.png").write_bytes((photos / "a.png").read_bytes())
+    result = encode(photos / "a.png", photos / "a.jpg", tmp_path / "other" / "a.png", tmp_path / "out")
+    assert "1 done, 2 failed" in result.output or "2 failed, 1 done" in result.output
+    assert files_below(tmp_path / "out") == ["a.jpg.aec"]
 
 
 def test_target_that_leads_to_an_original_is_refused(tmp_path: Path, photos: Path) -> None:

@@ -23,8 +23,8 @@ from support import DATA
 import aecodec
 from aecodec.cli import cluster
 from aecodec.cli.app import main
-from aecodec.cli.batch import Job, Outcome
 from aecodec.cli.files import replace_file
+from aecodec.cli.folders import Job, Outcome
 from aecodec.cli.urls import Url, place
 
 FREE_PORT = "127.0.0.1:0"

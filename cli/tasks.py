@@ -1,0 +1,315 @@
+"""What a command does to one file of many, and to one alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from PIL import Image
+
+import aecodec
+from aecodec import CodecError, InputError, PictureWarning
+from aecodec.cli.files import (
+    AEC,
+    check_target,
+    image_file,
+    noting,
+    open_data,
+    open_picture,
+    read_picture,
+    read_shown,
+    reason,
+    replace_file,
+    shown,
+)
+from aecodec.cli.folders import Job, Outcome, failure
+from aecodec.cli.urls import Place
+from aecodec.format.container import (
+    DEFAULT_QUALITY,
+    MAX_LEVEL,
+    MIN_LEVEL,
+    Data,
+    SectionKind,
+    quality_level,
+    read_front,
+    unpack,
+)
+
+if TYPE_CHECKING:
+    from aecodec.format.rescue import Loss
+    from aecodec.image import Picture
+
+
+_METADATA = (SectionKind.ICC, SectionKind.EXIF, SectionKind.XMP, SectionKind.DENSITY)
+_FILLED = 0.97  # share of a size target that the search uses at least, and some tolerance
+_SLACK = 0.1  # dB by which the search may exceed a target
+
+
+class Task(Protocol):
+    """What a command does to each file; travels to the processes."""
+
+    @property
+    def form(self) -> str:
+        """Pillow's name of the format that is written."""
+
+    def is_current(self, job: Job) -> bool:
+        """Whether there is nothing to do."""
+
+    def look(self, job: Job) -> None:
+        """Raise what is wrong with a source as far as its header tells, for --dry-run."""
+
+    def work(self, job: Job) -> Outcome:
+        """Do it. Raises what is wrong with the file; its notes are warnings."""
+
+
+def do(task: Task, job: Job) -> Outcome:
+    """Do one file; what is wrong with it is told by the outcome."""
+    try:
+        if job.target is not None:
+            job.target.parent.mkdir(parents=True, exist_ok=True)
+            check_target(job.target, task.form, job.source)
+        with noting(PictureWarning) as notes:
+            outcome = task.work(job)
+        name = str(job.source)
+        return outcome._replace(notes="; ".join(note if name in note else f"{name}: {note}" for note in notes))
+    except Exception as error:  # memory that is short, a defect of ours: the others do not suffer
+        return failure(job, reason(error))
+
+
+def look(task: Task, job: Job) -> Outcome:
+    """What --dry-run does to a file: open it, as far as its header."""
+    try:
+        task.look(job)
+        return Outcome(str(job.source), str(job.target), "planned", job.source.stat().st_size)
+    except (CodecError, OSError) as error:
+        return failure(job, reason(error))
+
+
+class Encoding(NamedTuple):
+    """How each file is encoded; travels to the processes."""
+
+    options: dict[str, Any]  # of Codec.encode
+    max_pixels: int
+    strip: bool
+    device: str
+    weights: Path | str | None  # a file, or the name of a shipped model
+    model_id: int  # of those weights
+    threads: int | None
+    measure: bool  # PSNR too
+    force: bool  # whatever is there
+
+    @property
+    def form(self) -> str:
+        return AEC
+
+    def is_current(self, job: Job) -> bool:
+        """Whether a target is there and as it would be written now. That of a goal only the work on it finds out."""
+        return self.goal is None and self.matches(job)
+
+    def matches(self, job: Job) -> bool:
+        """Whether a target is not older than its source, and its header has the options.
+
+        What no file tells is not compared: the effort, and what --strip has dropped.
+        """
+        try:
+            if self.force or not _is_newer(job):
+                return False
+            with open_data(_target(job)) as data:
+                header, sections = read_front(data, max_pixels=self.max_pixels)
+                size = len(data)
+        except (OSError, CodecError):  # the work on it will tell
+            return False
+        options = self.options
+        limit = options["max_bytes"] or (options["bpp"] or 0) * header.pixels / 8
+        fits = size <= limit and (size >= _FILLED * limit or header.level == MAX_LEVEL) if limit else True
+        by_level = not limit and self.goal is None
+        return (
+            header.model_id == self.model_id
+            and header.tile == options["tile"]
+            and (not options["verify"] or SectionKind.DIGEST in sections)
+            and not (self.strip and any(kind in sections for kind in _METADATA))
+            and fits
+            and (not by_level or header.level == quality_level(options["quality"] or DEFAULT_QUALITY))
+        )
+
+    def look(self, job: Job) -> None:
+        if isinstance(job.source, Path):
+            with open_picture(job.source):
+                pass
+
+    def work(self, job: Job) -> Outcome:
+        target = _target(job)
+        picture = read_picture(job.source, max_pixels=self.max_pixels, strip=self.strip)
+        codec = _codec(self.weights, self.device, self.threads)
+        if self.goal and self.matches(job):
+            with open_data(target) as old:
+                if self.meets_goal(codec, picture, bytes(old)):
+                    return Outcome(str(job.source), str(target), "up to date")
+        data = codec.encode(picture, max_pixels=self.max_pixels, **self.options)
+        psnr = round(measure(codec, picture, data, "psnr", self.max_pixels), 3) if self.measure else None
+        replace_file(target, data)
+        return Outcome(str(job.source), str(target), "done", job.source.stat().st_size, len(data), psnr)
+
+    @property
+    def goal(self) -> tuple[str, float] | None:
+        """A figure that only decoding tells, and what it has to be in dB."""
+        return next(((name, self.options[name]) for name in ("psnr", "ms_ssim") if self.options[name]), None)
+
+    def meets_goal(self, codec: aecodec.Codec, picture: Picture, data: bytes) -> bool:
+        """Whether a file that matches reaches the goal, and no more than is promised."""
+        assert self.goal is not None
+        name, least = self.goal
+        reached = measure(codec, picture, data, name, self.max_pixels)
+        return least <= reached and (reached <= least + _SLACK or aecodec.read_header(data).level == MIN_LEVEL)
+
+
+class Decoding(NamedTuple):
+    """How each file is decoded."""
+
+    options: dict[str, Any]  # of Codec.decode
+    form: str
+    device: str
+    weights: Path | None
+    threads: int | None
+    rescue: bool  # what is left of damaged files
+    force: bool  # whatever is there
+
+    def is_current(self, job: Job) -> bool:
+        """Whether a picture is there that is not older, and as large as it would be, turned or not."""
+        try:
+            if self.force or not _is_newer(job):
+                return False
+            with open_data(job.source) as data:
+                header = aecodec.read_header(data, max_pixels=self.options["max_pixels"])
+            sides = self.options["region"][2:] if self.options["region"] else (header.width, header.height)
+            with open_picture(_target(job)) as image:
+                return sorted(image.size) == sorted(-int(-side * self.options["scale"] // 1) for side in sides)
+        except (OSError, CodecError):  # the work on it will tell
+            return False
+
+    def look(self, job: Job) -> None:
+        with open_data(job.source) as data:
+            aecodec.read_header(data, max_pixels=self.options["max_pixels"])
+
+    def work(self, job: Job) -> Outcome:
+        target = _target(job)
+        if not self.force and target.exists():  # an original perhaps
+            raise InputError(f"{target} is there already and not this picture as it is now: --force replaces it")
+        with open_data(job.source) as data:
+            codec = codec_for(data, self.weights, self.device, self.threads, self.options["max_pixels"])
+            image, losses = decoded(codec, data, self.options, rescue=self.rescue)
+            size, tiles = len(data), len(aecodec.read_header(data, max_pixels=self.options["max_pixels"]).tiles())
+        file = image_file(image, self.form)
+        replace_file(target, file)
+        tell_losses(losses, tiles)
+        return Outcome(str(job.source), str(target), "done", size, len(file))
+
+
+class Verifying(NamedTuple):
+    """How each file is verified."""
+
+    device: str
+    weights: Path | None
+    threads: int | None
+    max_pixels: int
+    form: str = ""
+
+    def is_current(self, _: Job) -> bool:
+        return False
+
+    def look(self, job: Job) -> None:
+        """Nothing is planned."""
+
+    def work(self, job: Job) -> Outcome:
+        for _ in verify_file(job.source, None, *self[:4]):
+            pass
+        return Outcome(str(job.source), "", "sound", job.source.stat().st_size)
+
+
+def _target(job: Job) -> Place:
+    assert job.target is not None
+    return job.target
+
+
+def _is_newer(job: Job) -> bool:
+    """Whether a target is there that is not older than its source."""
+    target = _target(job)
+    return target.exists() and target.stat().st_mtime >= job.source.stat().st_mtime
+
+
+def measure(codec: aecodec.Codec, picture: Picture, data: bytes, name: str, max_pixels: int) -> float:
+    """PSNR or MS-SSIM in dB between a picture and its file, as a viewer sees both."""
+    from aecodec import metrics
+    from aecodec.image import shown_pixels, to_picture
+
+    pictures = (picture, to_picture(codec.decode(data, max_pixels=max_pixels), max_pixels=max_pixels))
+    a, b = (shown_pixels(one) for one in pictures)
+    return metrics.psnr(a, b) if name == "psnr" else metrics.ms_ssim_db(metrics.ms_ssim(a, b))
+
+
+def decoded(
+    codec: aecodec.Codec, data: Data, options: dict[str, Any], *, rescue: bool
+) -> tuple[Image.Image, Sequence[Loss]]:
+    """The picture of a file, or what is left of it and what is lost."""
+    return codec.decode_partial(data, **options) if rescue else (codec.decode(data, **options), [])
+
+
+def tell_losses(losses: Sequence[Loss], count: int) -> None:
+    """Raises FormatError with a list of what was lost of a file of count tiles, if anything was."""
+    if losses:
+        lines = [f"lost: {_place(loss)}{loss.reason}" for loss in losses]
+        tiles = sum(loss.box is not None for loss in losses)
+        raise aecodec.FormatError(
+            "\n".join([f"the file is damaged, {tiles} of {count} tiles {'is' if tiles == 1 else 'are'} lost", *lines])
+        )
+
+
+def _place(loss: Loss) -> str:
+    if loss.box is None:
+        return ""
+    height, width = loss.box.shape
+    return f"tile {loss.box.left},{loss.box.top},{width},{height}: "
+
+
+def verify_file(
+    source: Place, original: Place | None, device: str, weights_file: Path | None, threads: int | None, max_pixels: int
+) -> Iterator[tuple[str, str]]:
+    """Each check and what it found. Raises CodecError at the first that fails."""
+    from aecodec.format.digest import TOLERANCE  # brings numpy
+
+    with open_data(source) as data:
+        header, sections, tiles = unpack(data, max_pixels=max_pixels)
+        yield "structure", f"{header.width}x{header.height} {header.mode}, {len(tiles)} tiles"
+        yield "checksums", f"header and {len(sections) + len(tiles)} sections"
+        codec = codec_for(data, weights_file, device, threads, max_pixels)
+        codec.check_weights(header)
+        yield "weights", f"{header.model_id:08x}"
+        image, difference = codec.verify(data, max_pixels=max_pixels)
+    yield "decode", f"{image.width}x{image.height} {image.mode}"
+    yield "digest", "none in the file" if difference is None else f"within {difference} of 255, {TOLERANCE} is allowed"
+    if original is not None:
+        from aecodec import metrics
+
+        seen, _ = read_shown(original, device, weights_file, max_pixels)
+        psnr = metrics.psnr(seen, shown(image))
+        yield "PSNR", "equal" if psnr == float("inf") else f"{psnr:.2f} dB"
+
+
+def codec_for(
+    data: Data, weights_file: Path | None, device: str, threads: int | None, max_pixels: int
+) -> aecodec.Codec:
+    """The codec of a file, made once for all files of its model."""
+    from aecodec import weights
+
+    wanted = None if weights_file else aecodec.read_header(data, max_pixels=max_pixels).model_id
+    name = next((name for name, model_id in weights.SHIPPED.items() if model_id == wanted), None)
+    if name is None and weights_file is None:
+        return aecodec.Codec.load_for(data, device, threads=threads, max_pixels=max_pixels)  # tells what is missing
+    return _codec(weights_file or name, device, threads)
+
+
+@cache
+def _codec(weights: Path | str | None, device: str, threads: int | None) -> aecodec.Codec:
+    return aecodec.Codec.load(weights, device, threads=threads)
