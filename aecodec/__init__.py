@@ -75,7 +75,7 @@ def encode(
 ) -> bytes:
     """The .aec file of a PIL image or uint8 array [H, W] or [H, W, 1..4] (gray, gray and alpha, RGB, RGBA).
 
-    At most one of: quality 1..100 (default 60), higher is better; bpp or max_bytes, which the file does not exceed;
+    At most one of: quality 1..100 (default 55), higher is better; bpp or max_bytes, which the file does not exceed;
     psnr or ms_ssim in dB (ms_ssim below 1: the index), which it reaches. effort 0..9: smaller files for more time.
     strip drops ICC, EXIF, XMP and dpi. Pictures of more than max_pixels (2^28) are refused. device is "cpu", "cuda", or
     "auto" (CUDA where there is one). Uses the default model; Codec.load() chooses another. Raises InputError for a

@@ -136,7 +136,7 @@ class Codec:
     ) -> bytes:
         """The .aec file of a PIL image, a uint8 array [H, W] or [H, W, 1..4], or what to_picture made of one.
 
-        At most one of these says how good: quality 1..100, continuous, higher is better, default 60; bpp (bits per
+        At most one of these says how good: quality 1..100, continuous, higher is better, default 55; bpp (bits per
         pixel of the whole file) or max_bytes, which are never exceeded, and met within 2 % where qualities allow;
         psnr or ms_ssim, both in dB (see metrics.ms_ssim_db; ms_ssim below 1 is the index itself), which are met and
         exceeded by at most 0.1 dB. Both are measured on what a viewer sees: gray as one channel, transparency on white.

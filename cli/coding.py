@@ -42,7 +42,7 @@ from aecodec.cli.urls import Place
 
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="SOURCE... [TARGET]", type=click.Path())
-@click.option("-q", "--quality", type=click.FloatRange(1, 100), help="Higher is better.  [default: 60]")
+@click.option("-q", "--quality", type=click.FloatRange(1, 100), help="Higher is better.  [default: 55]")
 @click.option("--bpp", type=POSITIVE, help="Instead of a quality: at most these bits per pixel.")
 @click.option("--max-bytes", type=click.IntRange(min=1), help="... at most this size of the file.")
 @click.option("--psnr", type=POSITIVE, help="... the smallest file of at least this PSNR, in dB.")
