@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
 
 from aecodec import InputError
 from aecodec.cli.batch import Engine, Work
@@ -16,7 +18,9 @@ from aecodec.cli.folders import Job, Outcome, failure
 from aecodec.cli.urls import Place
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
+
+_PATIENCE = 300.0  # seconds without a worker on this machine, after which none is waited for
 
 
 def engine(processes: int, address: str | None) -> Engine:
@@ -56,10 +60,14 @@ def _outcomes(
 
 @contextmanager
 def _client(processes: int, address: str | None) -> Iterator[Client]:
+    import dask
     from distributed import Client, LocalCluster
 
     if address is None:
         with (
+            # Else a worker that has died and is not back within 15 s, as on a busy machine, is given up, and none
+            # replaces it: what it had to do would wait for ever.
+            dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"}),
             LocalCluster(
                 n_workers=processes,
                 threads_per_worker=1,
@@ -81,11 +89,11 @@ def _client(processes: int, address: str | None) -> Iterator[Client]:
 
 def _finished(client: Client, work: Work, jobs: list[Job]) -> Iterator[tuple[Job, Outcome | None]]:
     """Jobs as they end; without an outcome where workers died."""
-    from distributed import KilledWorker, as_completed
+    from distributed import KilledWorker
 
     there = [Job(_absolute(job.source), job.target and _absolute(job.target)) for job in jobs]
     waiting = dict(zip(client.map(work, there, pure=False), jobs, strict=True))
-    for future in as_completed(list(waiting), loop=client.loop):
+    for future in _ended(client, list(waiting)):
         job = waiting.pop(future)
         try:
             outcome = future.result()._replace(source=str(job.source), target=str(job.target or ""))
@@ -94,7 +102,27 @@ def _finished(client: Client, work: Work, jobs: list[Job]) -> Iterator[tuple[Job
         except Exception as error:  # a worker without aecodec, a scheduler that is gone: the report stays complete
             outcome = failure(job, str(error) or type(error).__name__)
         yield job, outcome
+    for job in waiting.values():
+        yield job, failure(job, "all workers died, and no other could be started")
 
 
 def _absolute(place: Place) -> Place:
     return place.absolute() if isinstance(place, Path) else place
+
+
+def _ended(client: Client, futures: list[Future[Any]]) -> Iterator[Future[Any]]:
+    """Futures as they end; not all where this machine's workers are gone for good."""
+    ended: SimpleQueue[Future[Any]] = SimpleQueue()
+    for future in futures:
+        future.add_done_callback(ended.put)
+    mine, seen = client.cluster, time.monotonic()
+    for _ in futures:
+        while True:
+            try:
+                yield ended.get(timeout=1)
+                break
+            except Empty:
+                if mine is None or mine.scheduler.workers:
+                    seen = time.monotonic()
+                elif time.monotonic() - seen > _PATIENCE:
+                    return

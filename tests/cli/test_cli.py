@@ -161,6 +161,7 @@ def test_notes_say_what_is_lost_and_quiet_does_not(tmp_path: Path) -> None:
 def test_formats_of_plugins(tmp_path: Path, coffee: Image.Image, suffix: str, plugin: str) -> None:
     pytest.importorskip(plugin)
     small = coffee.crop((0, 0, 64, 48))
+    small.info.clear()  # dpi, for which they have no place
     first, packed, second = (tmp_path / name for name in (f"a{suffix}", "a.aec", f"b{suffix}"))
     first.write_bytes(image_file(small, image_format(first)))
     for arguments in (["encode", first, packed], ["decode", packed, second]):
@@ -339,8 +340,9 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], int, str]]:
         "missing source": (["encode", folder / "none.png", out], 1, "No such file or directory"),
         "missing file": (["decode", folder / "none.aec", png], 1, "none.aec: No such file or directory"),
         "source is a folder without images": (["encode", folder / "folder", out], 1, "holds no files to work on"),
-        "file is a folder": (["decode", folder / "folder", png], 1, "Is a directory"),
-        "target is a folder": (["encode", DATA / "coffee.png", folder / "folder"], 1, "not a regular file"),
+        "folder without .aec files": (["decode", folder / "folder", folder / "out"], 1, "holds no files to work on"),
+        "file is a folder": (["compare", folder / "folder", png], 1, "Is a directory"),
+        "target is a folder": (["thumbnail", good, folder / "folder"], 1, "not a regular file"),
         "target is a device": (["encode", DATA / "coffee.png", "/dev/null"], 1, "not a regular file"),
         "quality": (["encode", DATA / "coffee.png", out, "-q", "0"], 2, "not in the range 1<=x<=100"),
         "no image": (["encode", folder / "text.aec", out], 1, "no image that Pillow can read"),

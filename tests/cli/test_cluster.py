@@ -136,7 +136,9 @@ def test_a_file_that_kills_its_workers_fails_alone_and_leaves_nothing(tmp_path: 
         replace_file(job.target, b"whole")
         return Outcome(str(job.source), str(job.target), "done")
 
-    with dask.config.set({"distributed.scheduler.allowed-failures": 1}):
+    # A worker that is not back at once is given up, as one that is slow to come back on a busy machine.
+    lost = {"distributed.deploy.lost-worker-timeout": "1ms"}
+    with dask.config.set({"distributed.scheduler.allowed-failures": 1, **lost}):
         outcomes = list(cluster.engine(2, None)(jobs, work))
     assert sorted((Path(one.source).name, one.state) for one in outcomes) == sorted(
         (name, "failed" if name == "always" else "done") for name in names
@@ -146,6 +148,23 @@ def test_a_file_that_kills_its_workers_fails_alone_and_leaves_nothing(tmp_path: 
     assert files_below(tmp_path) == sorted([other.name, "seen", *(f"{name}.aec" for name in names if name != "always")])
     assert {path.read_bytes() for path in tmp_path.glob("*.aec")} == {b"whole"}
     living.close()
+
+
+@pytest.mark.xdist_group("machine")
+@pytest.mark.slow
+def test_a_run_ends_where_no_worker_can_be_started_anymore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_PATIENCE", 0.1)
+    monkeypatch.setattr("distributed.nanny.Nanny._on_worker_exit_sync", lambda *_: None)  # which starts it anew
+
+    def die(_: Job) -> Outcome:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+    (outcome,) = cluster.engine(1, None)([Job(tmp_path / "a", tmp_path / "a.aec")], die)
+    assert (outcome.state, outcome.error.partition(": ")[2]) == (
+        "failed",
+        "all workers died, and no other could be started",
+    )
 
 
 @pytest.mark.xdist_group("machine")
