@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,12 +86,19 @@ class Codec:
             raise InputError(f"prior of {model.prior.weight.shape} does not fit the configuration, {(16 * M, N)}")
         self.weights = model
         self.device = device
+        self.work_tile = work_tile
         self.workers = Workers(threads, device)
         self.tile_coder = TileCoder(model.prior, model.tables, entropy_coder)
         self.network = network
         runtime = Runtime(network, self.workers, work_tile)
         self.analyzer = Analyzer(runtime, model.prior, model.tables)
         self.synthesizer = Synthesizer(runtime)
+
+    def __reduce__(self) -> tuple[Callable[..., Codec], tuple[weights.Weights, torch.device]]:
+        """It travels as its weights and is built anew: threads stay, and torch may be in any mode there."""
+        coder, threads = self.tile_coder.entropy_coder, self.workers.threads
+        make = partial(type(self), entropy_coder=coder, threads=threads, work_tile=self.work_tile)
+        return make, (self.weights, self.device)
 
     @classmethod
     def load(

@@ -71,7 +71,7 @@ class _State:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.coding = 0  # how many blocks of _full_float32 are entered
-        self.changed: list[tuple[_Setting, Any]] = []  # with the caller's value
+        self.changed: list[tuple[_Setting, Any, str]] = []  # with the caller's value, and _precision_by_name
 
 
 @contextmanager
@@ -86,16 +86,18 @@ def _full_float32(device_type: str) -> Iterator[None]:
         for setting in _settings(device_type):
             value = setting.value
             if value not in setting.fine:
-                state.changed.append((setting, value))
                 setting.write(setting.fine[0])
+                state.changed.append((setting, value, _precision_by_name()))
     try:
         yield
     finally:
         with state.lock:
             state.coding -= 1
+            here = _precision_by_name()
             while state.changed and not state.coding:
-                setting, value = state.changed.pop()
-                setting.restore(value)
+                setting, value, name = state.changed.pop()
+                if name == here:
+                    setting.restore(value)
 
 
 def _settings(device_type: str) -> list[_Setting]:
@@ -106,6 +108,14 @@ def _settings(device_type: str) -> list[_Setting]:
         return [_Setting(part, "fp32_precision", ("ieee", "none")) for part in parts]
     matmul = _Setting(_MatmulPrecision(), "value", ("highest",))
     return [matmul, *([_Setting(backends.cudnn, "allow_tf32", (False,))] if device_type == "cuda" else [])]
+
+
+def _precision_by_name() -> str:
+    """What torch.set_float32_matmul_precision was told last, which writing to parts does not change."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:  # the caller has told parts otherwise
+        return ""
 
 
 class _MatmulPrecision:

@@ -27,13 +27,7 @@ class Workers:
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads must be at least 1, got {threads}")
         self.device = device
-        self._pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
-
-    def __getstate__(self) -> tuple[int | None, torch.device]:
-        return self.threads, self.device
-
-    def __setstate__(self, state: tuple[int | None, torch.device]) -> None:
-        self.__init__(*state)  # type: ignore[misc] # the one way to begin
+        self._pools: dict[tuple[int, int | None, int], ThreadPoolExecutor] = {}
 
     def map(self, work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
         """work(part) for every part: a thread for each, or one by one with all of torch's threads where that is it."""
@@ -47,7 +41,7 @@ class Workers:
 
     def _pool(self, threads: int | None, torch_threads: int) -> ThreadPoolExecutor:
         """Threads of this process, each with some of torch's. They are kept, since new ones take memory anew."""
-        key = os.getpid(), torch_threads
+        key = os.getpid(), threads, torch_threads
         if key not in self._pools:
             self._pools.setdefault(
                 key, ThreadPoolExecutor(threads, initializer=set_own_threads, initargs=(torch_threads,))

@@ -8,6 +8,7 @@ import json
 import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from decimal import Decimal
 from fractions import Fraction
 from mmap import ACCESS_READ, mmap
@@ -346,6 +347,18 @@ def test_the_table_index_of_a_picture_is_computed_once(
     positions.clear()
     small.encode_tensor(torch.from_numpy(pixels).permute(2, 0, 1)[None], effort=effort)
     assert sum(positions) == 3 * 3
+
+
+@pytest.mark.parametrize("around", [torch.inference_mode, lambda: torch.device("meta")])
+def test_a_codec_that_was_copied_in_another_mode_of_torch_can_do_all(
+    tiny: Codec, random_pixels: NDArray[np.uint8], around: Callable[[], AbstractContextManager[object]]
+) -> None:
+    """Effort 4 needs gradients, which tensors of inference mode refuse."""
+    expected = tiny.encode(random_pixels, effort=4)
+    with around():
+        copies = [pickle.loads(pickle.dumps(tiny)), copy.deepcopy(tiny)]
+    for again in copies:
+        assert again.encode(random_pixels, effort=4) == expected
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -181,6 +181,8 @@ def test_weights_that_do_not_fit_are_refused(tiny: Codec, tmp_path: Path) -> Non
         ({"analysis_widths": [16]}, "analysis_widths is .16,., not of two numbers"),
         ({"analysis_widths": 16}, "analysis_widths is 16, not of"),
         ({"M": 0}, "M is 0, not of whole numbers 1..65536"),
+        ({"N": 18}, "N is 18, not a multiple of 4"),
+        ({"context": 33}, "context is 33, not a multiple of 4"),
         ({"N": 16.0}, "N is 16.0, not of whole"),
         ({"render": "8"}, "render is 8, not of whole"),
         ({"context": None}, "context is None, not of whole"),
@@ -208,6 +210,8 @@ def test_tensors_of_wrong_shapes_are_refused(tiny: Codec, tmp_path: Path) -> Non
         Codec(dataclasses.replace(good, prior=narrow), torch.device("cpu"))
     for name, array in (
         ("prior.multiplier", np.array(1, np.int32)),
+        ("prior.multiplier", prior.multiplier[:, None]),
+        ("prior.bias", prior.bias[:, :, None]),
         ("prior.weight", prior.weight[0]),
         ("tables.lengths", tables.lengths * 3),
         ("tables.lengths", np.array(1, np.int32)),

@@ -181,6 +181,31 @@ def test_float32_is_in_full_until_the_last_of_two_threads_leaves(device: str) ->
 
 
 @pytest.mark.skipif(not HAS_PARTS, reason="needs torch 2.9")
+@pytest.mark.parametrize("precision", ["high", "medium", "highest"])
+def test_a_precision_that_is_set_while_a_picture_is_coded_stays(tiny: Codec, precision: str) -> None:
+    """By another thread, say; once the last one wrote the old one back, and torch refused to tell of the mixture."""
+    with matmul_precision("medium"):
+        torch.set_float32_matmul_precision(precision)
+        expected = settings()
+        torch.set_float32_matmul_precision("medium")
+        tiny.encode(
+            np.zeros((64, 64, 3), np.uint8),
+            effort=4,
+            progress=lambda _: torch.set_float32_matmul_precision(precision),
+        )
+        assert settings() == expected
+
+
+def test_figures_of_the_networks_depend_on_nothing_around_and_leave_random_numbers_alone(tiny: Codec) -> None:
+    expected, state = tiny.complexity(), torch.get_rng_state()
+    assert tiny.complexity() == expected
+    assert torch.equal(torch.get_rng_state(), state)
+    for context in CONTEXTS.values():
+        with context():
+            assert tiny.complexity() == expected
+
+
+@pytest.mark.skipif(not HAS_PARTS, reason="needs torch 2.9")
 @pytest.mark.parametrize("context", [nullcontext, all_in_bfloat16])
 def test_networks_run_in_full_float32(
     tiny: Codec,

@@ -55,6 +55,20 @@ def test_eight_threads_get_what_one_gets(pooled: Codec, count: int) -> None:
     assert len(areas) > 2  # two of the codec, and callers that have one area only
 
 
+def test_a_codec_without_a_number_of_threads_uses_as_many_as_torch_does_now() -> None:
+    """And not as many as it did at the first picture."""
+    codec = Codec(weights.load(DATA / "tiny.safetensors"), torch.device("cpu"), work_tile=1)
+    before = torch.get_num_threads()
+    try:
+        for count in (2, 3):
+            torch.set_num_threads(count)
+            all_here = threading.Barrier(count)
+            places = codec.workers.map(lambda _, here=all_here: here.wait(60), range(count))
+            assert sorted(places) == list(range(count))
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow_over_two_thousand_files(single: Codec) -> None:

@@ -84,8 +84,8 @@ class Prior:
         types = [array.dtype.name for array in (self.weight, self.multiplier, self.bias)]
         if types != ["int8", "int32", "int32"] or not 0 < self.shift < 32:
             raise InputError(f"prior of types {types} and shift {self.shift} is none")
-        rows = {len(self.weight), len(self.multiplier), self.bias.shape[1]}
-        if len(rows) != 1 or len(self.bias) != ANCHORS:
+        rows, _ = self.weight.shape
+        if (self.multiplier.shape, self.bias.shape) != ((rows,), (ANCHORS, rows)):
             raise InputError(
                 f"prior of {self.weight.shape}, {self.multiplier.shape} and {self.bias.shape} does not fit"
             )

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from aecodec.coding.prior import ANCHORS, SCALES
 from aecodec.errors import InputError
+from aecodec.isolation import plain_torch
 from aecodec.networks.layers import (
     WHOLE,
     DepthConvBlock,
@@ -37,6 +38,8 @@ SCALE_MIN, SCALE_MAX = 0.11, 256.0  # ends of the table of scales
 LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALES - 1)  # between neighbors of that table
 # Smallest and largest numbers of a configuration, where they are not widths:
 _LIMITS: dict[str, tuple[float, float]] = {"analysis_depths": (0, 64), "lmbdas": (1e-9, 1e3)}
+GROUPS = 4  # of the layers of the receiver that mix some channels alone
+_GROUPED = ("N", "context")  # widths that they divide
 EVERYWHERE = (slice(None), slice(None))
 # How far one output can see, in pixels (docs/architecture.md derives them); that of y is ModelConfig.receptive_field.
 HYPER_RECEPTIVE_FIELD = 16 + 32 + 64  # y around a position of z
@@ -93,6 +96,8 @@ class ModelConfig:
                 raise InputError(f"configuration of {name} is {value}, not of {kind} {low}..{high}")
             if len(numbers) != len(expected):
                 raise InputError(f"configuration of {name} is {value}, not of two numbers")
+            if name in _GROUPED and value % GROUPS:
+                raise InputError(f"configuration of {name} is {value}, not a multiple of {GROUPS}")
         return cls(**typed)
 
 
@@ -173,8 +178,8 @@ class HyperSynthesis(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         N = config.N
-        self.ups = nn.ModuleList(Pointwise(N, 4 * N, groups=4) for _ in range(2))
-        self.blocks = nn.ModuleList(DepthConvBlock(N, groups=4) for _ in range(2))
+        self.ups = nn.ModuleList(Pointwise(N, 4 * N, groups=GROUPS) for _ in range(2))
+        self.blocks = nn.ModuleList(DepthConvBlock(N, groups=GROUPS) for _ in range(2))
         self.leave = Pointwise(N, config.M)
         self.gain = Gain(config.M)
 
@@ -189,7 +194,7 @@ class MeanPredictor(nn.Module):
     def __init__(self, C_in: int, C: int, C_out: int) -> None:
         super().__init__()
         self.enter = Pointwise(C_in, C)
-        self.block = DepthConvBlock(C, groups=4)
+        self.block = DepthConvBlock(C, groups=GROUPS)
         self.leave = Pointwise(C, C_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -331,15 +336,15 @@ def complexity(config: ModelConfig) -> dict[str, float]:
     """kMAC per pixel of each stage, as torch's FlopCounterMode counts them on a picture of 256x256."""
     from torch.utils.flop_counter import FlopCounterMode  # not in old versions, and not needed to code
 
-    with torch.no_grad():
-        model = Autoencoder(config)
-        x, weights = torch.empty(1, 3, 256, 256), torch.empty(1, ANCHORS)
-        y, z_hat = torch.empty(1, config.M, 16, 16), torch.empty(1, config.N, 4, 4)
+    with plain_torch(torch.device("cpu")), torch.random.fork_rng(devices=[]):
+        model = Autoencoder(config).float()
+        shapes = (1, 3, 256, 256), (1, ANCHORS), (1, config.M, 16, 16), (1, config.N, 4, 4)
+        x, weights, y, z_hat = (torch.empty(shape, dtype=torch.float32) for shape in shapes)
         stages: dict[str, Callable[[], object]] = {
             "analysis": lambda: model.analyze(x, weights),
             "hyper analysis": lambda: model.hyper_analyze(y, weights),
             "prediction": lambda: model.dequantize(y, z_hat, weights),
-            "table index": lambda: F.conv2d(z_hat, torch.empty(16 * config.M, config.N, 1, 1)),
+            "table index": lambda: F.conv2d(z_hat, z_hat.new_empty(16 * config.M, config.N, 1, 1)),
             "synthesis": lambda: model.synthesize(y, weights),
         }
         figures = {}
