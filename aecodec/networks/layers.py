@@ -40,10 +40,10 @@ def inward_clamp(x: Tensor, low: float, high: float) -> Tensor:
     return clamped
 
 
-def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
-    """A layer whose output needs more than the 8 bits of bfloat16, whatever autocast says: y, means, pixels."""
+def in_full(layer: Pointwise, x: Tensor) -> Tensor:
+    """A layer in the type of its weights, whatever autocast says: y, means and pixels need more than bfloat16's 8 bits."""
     with torch.autocast(x.device.type, enabled=False):
-        result: Tensor = layer(x.float())
+        result: Tensor = layer(x.to(layer.weight.dtype))
     return result
 
 

@@ -30,7 +30,7 @@ from aecodec.networks.layers import (
     Pointwise,
     act,
     fold_act,
-    in_float32,
+    in_full,
     inward_clamp,
 )
 
@@ -151,7 +151,7 @@ class Analysis(nn.Module):
         x = self.down(self.fine_gain(x, weights))
         for block in self.coarse:
             x = block(x, inner)
-        return self.y_gain(in_float32(self.leave, x), weights)
+        return self.y_gain(in_full(self.leave, x), weights)
 
 
 class HyperAnalysis(nn.Module):
@@ -198,7 +198,7 @@ class MeanPredictor(nn.Module):
         self.leave = Pointwise(C, C_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        return in_float32(self.leave, self.block(self.enter(x)))
+        return in_full(self.leave, self.block(self.enter(x)))
 
 
 class Synthesis(nn.Module):
@@ -237,7 +237,7 @@ class Synthesis(nn.Module):
     def render(self, latent: Tensor, body: Tensor) -> Tensor:
         """Features at 1/16 to pixels; every 16x16 block of pixels depends on its own position alone."""
         x, condition = (F.pixel_shuffle(features, 4) for features in (self.latent(latent), self.condition(body)))
-        return F.pixel_shuffle(in_float32(self.leave, self.hidden(x, condition)), 4) + 0.5
+        return F.pixel_shuffle(in_full(self.leave, self.hidden(x, condition)), 4) + 0.5
 
     def hidden(self, x: Tensor, condition: Tensor) -> Tensor:
         """The layers of the renderer between its shuffles, each [B, render, h, w]."""

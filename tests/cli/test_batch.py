@@ -464,7 +464,7 @@ def test_info_of_a_folder(archive: Path) -> None:
     ]
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["file", "size", "mode", "quality", "bytes", "bpp"]
-    assert lines[2].split()[:6] == [str(archive / "a.png.aec"), "120", "x", "80", "RGB", "60"]
+    assert lines[2].split()[:6] == [str(archive / "a.png.aec"), "120", "x", "80", "RGB", "55"]
     objects = [json.loads(line) for line in run("info", archive, "-r", "--json").stdout.splitlines()]
     assert [Path(one["file"]).name for one in objects] == ["b.webp.aec", "a.png.aec"]
     assert run("info", archive / "a.png.aec", "-r").exit_code == 2

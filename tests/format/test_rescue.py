@@ -29,7 +29,7 @@ COLUMNS, ROWS = 10, 7
 def photo(tiny: Codec, coffee: Image.Image) -> tuple[bytes, NDArray[np.int_]]:
     """A file of 10x7 tiles of 64 pixels with a profile, and what it decodes to."""
     image = coffee.copy()
-    image.info = {"icc_profile": b"a profile that is no profile"}
+    image.info = {"icc_profile": bytes(16) + b"RGB and no more of a profile"}
     data = tiny.encode(image, tile=1)
     return data, np.asarray(tiny.decode(data)).astype(int)
 
