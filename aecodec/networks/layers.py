@@ -41,7 +41,7 @@ def inward_clamp(x: Tensor, low: float, high: float) -> Tensor:
 
 
 def in_full(layer: Pointwise, x: Tensor) -> Tensor:
-    """A layer in the type of its weights, whatever autocast says: y, means and pixels need more than bfloat16's 8 bits."""
+    """A layer in the type of its weights, whatever autocast says: bfloat16 has 8 bits, y, means and pixels need more."""
     with torch.autocast(x.device.type, enabled=False):
         result: Tensor = layer(x.to(layer.weight.dtype))
     return result
