@@ -359,10 +359,12 @@ def test_broken_raw_profile_stops_nothing(strip: bool) -> None:
         source = as_file(Image.new("RGB", (3, 2)), "PNG", pnginfo=raw_profile("exif", RIGHT, length))
         with nullcontext() if strip else pytest.warns(PictureWarning, match="exif is not kept: it is broken"):
             assert to_picture(source, strip=strip).metadata == Metadata()
-    info = PngImagePlugin.PngInfo()
-    info.add_text("Raw profile type exif", "nonsense")
-    with nullcontext() if strip else pytest.warns(PictureWarning, match="exif is not kept: it is broken"):
-        assert to_picture(as_file(Image.new("RGB", (3, 2)), "PNG", pnginfo=info), strip=strip).pixels.shape == (2, 3, 3)
+    for text in ("nonsense", "\nexif\n       2\nno digits\n", "\nexif\nx\n00\n"):
+        info = PngImagePlugin.PngInfo()
+        info.add_text("Raw profile type exif", text)
+        source = as_file(Image.new("RGB", (3, 2)), "PNG", pnginfo=info)
+        with nullcontext() if strip else pytest.warns(PictureWarning, match="exif is not kept: it is broken"):
+            assert to_picture(source, strip=strip).pixels.shape == (2, 3, 3)
 
 
 def with_chunk(kind: bytes, data: bytes) -> Image.Image:
