@@ -41,7 +41,7 @@ def inward_clamp(x: Tensor, low: float, high: float) -> Tensor:
 
 
 def in_full(layer: Pointwise, x: Tensor) -> Tensor:
-    """A layer in the type of its weights, whatever autocast says: bfloat16 has 8 bits, y, means and pixels need more."""
+    """A layer in the type of its weights, whatever autocast says: y, means and pixels need more than 8 bits."""
     with torch.autocast(x.device.type, enabled=False):
         result: Tensor = layer(x.to(layer.weight.dtype))
     return result
