@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ def pytest_configure(config: pytest.Config) -> None:
     Test processes (pytest -n) share the cores, and so does what they start. A thread that spins while it waits for
     another takes minutes where cores are fewer than threads, one that sleeps takes seconds.
     """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what is in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what tests start would inherit it
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     workers = config.getoption("numprocesses", None)
     if workers:
