@@ -39,7 +39,7 @@ def run(
     A bad file stops nothing. Raises InputError with the list of failures after all others are done.
     """
     folders = list(dict.fromkeys(job.target.parent for job in found.jobs if job.target is not None))
-    table = Table(report, Outcome._fields)
+    table = Table(report, Outcome._fields, [job.source for job in found.jobs])
     with _bar(len(found.jobs), hidden=quiet or dry_run) as bar:
         log = _Log(table, bar)
         log.extend(found.failed)

@@ -330,7 +330,7 @@ def check_target(path: Place, form: str, source: Place | None = None) -> None:
         if promised not in (None, form):
             leads = "" if name == path else f", where {path} leads to,"
             raise InputError(f"{name}{leads} has the suffix of {promised}, and {form} would be written")
-    if source is not None and _is_same(source, path):
+    if source is not None and is_same(source, path):
         raise InputError(f"{path} is the source itself")
     if isinstance(path, Url) or path.is_fifo():
         return
@@ -340,8 +340,9 @@ def check_target(path: Place, form: str, source: Place | None = None) -> None:
         raise InputError(f"no folder {path.parent}")
 
 
-def _is_same(a: Place, b: Place) -> bool:
+def is_same(a: Place, b: Place) -> bool:
     first, second = (place.local if isinstance(place, Url) else place for place in (a, b))
+    """Whether two names are of one file."""
     try:
         return str(a) == str(b) or (first is not None and second is not None and first.samefile(second))
     except OSError:  # one is not there

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import NamedTuple
 
 import click
@@ -112,21 +113,37 @@ def plan(places: Places, suffixes: set[str], rename: Rename | None, *, recursive
         if _is_folder(source):
             out = places.target or source
             if places.target and len(places.sources) > 1:
-                out = out / (source.name if isinstance(source, Url) else source.absolute().name)
+                out = out / _named(source).name
             _look_into(found, source, out, suffixes, rename, recursive=recursive)
         else:
             target = (places.target or source.parent) / rename(source.name) if rename else None
             found.jobs.append(Job(source, target))
-    counts = Counter(str(job.target) for job in found.jobs if job.target is not None)
-    if len(counts) < len(found.jobs) and rename:
-        shared = [job for job in found.jobs if counts[str(job.target)] > 1]
-        found.jobs[:] = [job for job in found.jobs if counts[str(job.target)] == 1]
-        found.failed.extend(failure(job, f"another would be written to {job.target} too") for job in shared)
+    real = cache(os.path.realpath)
+    files = {job: job.target and _file(job.target, real) for job in found.jobs}  # a job that is named twice is one
+    counts = Counter(files.values())
+    shared = [job for job, file in files.items() if file is not None and counts[file] > 1]
+    found.jobs[:] = [job for job, file in files.items() if file is None or counts[file] == 1]
+    found.failed.extend(failure(job, f"another would be written to {job.target} too") for job in shared)
     if not (found.jobs or found.failed):
         raise InputError(
             ", ".join(filter(None, [f"{places.sources[0]} holds no files to work on", tell_skipped(found)]))
         )
     return found
+
+
+def _file(target: Place, real: Callable[[str], str]) -> str:
+    """Which file a target is, whichever links lead there."""
+    if isinstance(target, Url):
+        return str(target)
+    folder, name = os.path.split(target)
+    return os.path.realpath(target) if target.is_symlink() else f"{real(folder)}/{name}"
+
+
+def _named(source: Place) -> Place:
+    """A folder by its own name: that of a link is not what it leads to, and .. is none."""
+    if isinstance(source, Url):
+        return source
+    return source.resolve() if source.name == ".." else source.absolute()
 
 
 def _look_into(
@@ -173,10 +190,13 @@ def _entries(folder: Place, *, recursive: bool) -> Iterator[_Entry]:
             with os.scandir(folder / inside) as entries:
                 for entry in entries:
                     name = inside + entry.name
-                    if not entry.is_dir():
-                        yield _Entry(
-                            name, "" if entry.is_file() else "no such file" if entry.is_symlink() else "no file"
-                        )
+                    try:
+                        is_folder, is_file = entry.is_dir(), entry.is_file()
+                    except OSError as error:  # a link that leads to itself, or to where nobody may look
+                        yield _Entry(name, error.strerror or str(error))
+                        continue
+                    if not is_folder:
+                        yield _Entry(name, "" if is_file else "no such file" if entry.is_symlink() else "no file")
                     elif recursive:  # those that are no links first: theirs are the names
                         (waiting.append if entry.is_symlink() else waiting.appendleft)(f"{name}/")
                     else:

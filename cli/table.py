@@ -9,14 +9,15 @@ from io import StringIO
 from pathlib import Path
 from typing import IO
 
-from aecodec.cli.files import check_target, is_stream, replace_file
+from aecodec import InputError
+from aecodec.cli.files import check_target, is_same, is_stream, replace_file
 from aecodec.cli.urls import Place
 
 
 class Table:
     """Nothing happens without a place. Raises InputError or OSError at once where it could not be written."""
 
-    def __init__(self, place: Place | None, names: Sequence[str]) -> None:
+    def __init__(self, place: Place | None, names: Sequence[str], sources: Sequence[Place]) -> None:
         self.place = place
         self.names = names
         self.is_stream = place is not None and is_stream(place)
@@ -24,6 +25,10 @@ class Table:
         if place is None:
             return
         check_target(place, "CSV")
+        if not self.is_stream and place.exists():
+            for source in sources:
+                if is_same(source, place):
+                    raise InputError(f"the report {place} would replace the source {source}")
         if isinstance(place, Path) and not self.is_stream:  # names are bytes, and may be no UTF-8
             self._file = place.open("w", newline="", encoding="utf-8", errors="backslashreplace")
             self.add(names)

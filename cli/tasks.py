@@ -33,7 +33,6 @@ from aecodec.format.container import (
     Data,
     SectionKind,
     quality_level,
-    read_front,
     unpack,
 )
 
@@ -117,7 +116,7 @@ class Encoding(NamedTuple):
             if self.force or not _is_newer(job):
                 return False
             with open_data(_target(job)) as data:
-                header, sections = read_front(data, max_pixels=self.max_pixels)
+                header, sections, _ = unpack(data, max_pixels=self.max_pixels)  # what is damaged is not current
                 size = len(data)
         except (OSError, CodecError):  # the work on it will tell
             return False
@@ -177,14 +176,17 @@ class Decoding(NamedTuple):
     force: bool  # whatever is there
 
     def is_current(self, job: Job) -> bool:
-        """Whether a picture is there that is not older, and as large as it would be, turned or not."""
+        """Whether a picture is there that is not older, and as large as it would be, turned or not.
+
+        That of a region, and what is left of a damaged file, tell by no header what they are: the work finds it out.
+        """
         try:
-            if self.force or not _is_newer(job):
+            if self.force or self.options["region"] or not _is_newer(job):
                 return False
             with open_data(job.source) as data:
-                header = aecodec.read_header(data, max_pixels=self.options["max_pixels"])
-            sides = self.options["region"][2:] if self.options["region"] else (header.width, header.height)
+                header = unpack(data, max_pixels=self.options["max_pixels"]).header
             with open_picture(_target(job)) as image:
+                sides = (header.width, header.height)
                 return sorted(image.size) == sorted(-int(-side * self.options["scale"] // 1) for side in sides)
         except (OSError, CodecError):  # the work on it will tell
             return False
@@ -192,19 +194,31 @@ class Decoding(NamedTuple):
     def look(self, job: Job) -> None:
         with open_data(job.source) as data:
             aecodec.read_header(data, max_pixels=self.options["max_pixels"])
+        if not (self.options["region"] or self.rescue):
+            self.refuse_other(job)
 
     def work(self, job: Job) -> Outcome:
         target = _target(job)
-        if not self.force and target.exists():  # an original perhaps
-            raise InputError(f"{target} is there already and not this picture as it is now: --force replaces it")
+        if not (self.options["region"] or self.rescue):
+            self.refuse_other(job)
         with open_data(job.source) as data:
             codec = codec_for(data, self.weights, self.device, self.threads, self.options["max_pixels"])
             image, losses = decoded(codec, data, self.options, rescue=self.rescue)
             size, tiles = len(data), len(aecodec.read_header(data, max_pixels=self.options["max_pixels"]).tiles())
         file = image_file(image, self.form)
-        replace_file(target, file)
+        is_current = not self.force and target.exists() and target.read_bytes() == file
+        if not is_current:
+            self.refuse_other(job)
+            replace_file(target, file)
         tell_losses(losses, tiles)
+        if is_current:
+            return Outcome(str(job.source), str(target), "up to date")
         return Outcome(str(job.source), str(target), "done", size, len(file))
+
+    def refuse_other(self, job: Job) -> None:
+        """Raise InputError where a target is there that is not current: an original perhaps."""
+        if not self.force and _target(job).exists():
+            raise InputError(f"{job.target} is there already and not this picture as it is now: --force replaces it")
 
 
 class Verifying(NamedTuple):

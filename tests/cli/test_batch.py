@@ -536,3 +536,90 @@ def test_pipes(photos: Path) -> None:
     decoded = run("decode", "-", "-", data=encoded.stdout_bytes)
     with Image.open(io.BytesIO(decoded.stdout_bytes)) as image:
         assert (image.format, image.size) == ("PNG", (120, 80))
+
+
+def test_link_that_leads_to_itself_fails_alone(tmp_path: Path, photos: Path) -> None:
+    (photos / "loop.png").symlink_to("loop.png")
+    result = encode(photos, tmp_path / "out")
+    assert result.exit_code == 1
+    assert "1 of 3 files failed" in result.output
+    assert f"{photos / 'loop.png'}: " in result.output
+    assert files_below(tmp_path / "out") == ["a.jpg.aec", "a.png.aec"]
+
+
+def test_damaged_file_is_not_up_to_date(tmp_path: Path, photos: Path) -> None:
+    out = tmp_path / "out"
+    encode(photos, out)
+    whole = (out / "a.png.aec").read_bytes()
+    (out / "a.png.aec").write_bytes(whole[:-20])
+    assert encode(photos, out).output.startswith("1 up to date, 1 done")
+    assert (out / "a.png.aec").read_bytes() == whole
+
+
+def test_folders_that_are_one_by_links_hold_no_two_files_of_a_name(tmp_path: Path, photos: Path) -> None:
+    may, out = photos / "2026" / "may", tmp_path / "out"
+    Image.new("RGB", (16, 16)).save(may / "a.png")
+    (out / "2026").mkdir(parents=True)
+    (out / "2026" / "may").symlink_to(out)
+    result = encode(photos, out, "--recursive")
+    assert result.exit_code == 1
+    assert "2 of 4 files failed" in result.output
+    assert files_below(out) == ["a.jpg.aec", "b.webp.aec"]
+
+
+def test_parent_folder_is_not_left(tmp_path: Path, photos: Path) -> None:
+    other, out = photos / "2026" / "may", tmp_path / "deep" / "out"
+    assert encode(other, photos / "2026" / "..", f"{out}/").exit_code == 0
+    assert files_below(tmp_path / "deep") == ["out/may/b.webp.aec", "out/photos/a.jpg.aec", "out/photos/a.png.aec"]
+
+
+def test_file_that_is_named_twice_is_done_once(photos: Path) -> None:
+    result = encode(photos, photos / "a.jpg", photos / "a.png")
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("2 done")
+
+
+def test_report_replaces_no_source(tmp_path: Path, photos: Path) -> None:
+    for name in ("a.png", "a.jpg"):
+        (photos / name).rename(photos / name[2:])
+    before = (photos / "png").read_bytes()
+    result = encode(photos / "png", photos / "jpg", f"{tmp_path}/out/", "--report", photos / "png")
+    assert result.exit_code == 1
+    assert "would replace the source" in result.output
+    assert (photos / "png").read_bytes() == before
+
+
+def test_other_region_of_the_same_size_is_not_up_to_date(tmp_path: Path, archive: Path) -> None:
+    out = tmp_path / "out"
+    options = ("-j", 1, *TINY, "--region")
+    (archive / "a.jpg.aec").unlink()  # a broken one
+    assert run("decode", archive, out, *options, "0,0,16,16").exit_code == 0
+    again = run("decode", archive, out, *options, "0,0,16,16")
+    assert (again.exit_code, " up to date" in again.output) == (0, True)
+    other = run("decode", archive, out, *options, "16,16,16,16")
+    assert (other.exit_code, " up to date" in other.output) == (1, False)
+    assert "--force replaces it" in other.output
+
+
+def test_what_is_left_of_a_damaged_file_is_not_up_to_date(tmp_path: Path, photos: Path) -> None:
+    archive, out = tmp_path / "archive", tmp_path / "out"
+    encode(photos, archive, "--tile", 64)
+    path = archive / "a.png.aec"
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 255
+    path.write_bytes(data)
+    for options in (["--partial"], ["--partial"], []):
+        result = run("decode", archive, out, "-j", 1, *TINY, *options)
+        assert result.exit_code == 1, (options, result.output)
+        assert "1 of 2 files failed" in result.output
+    assert files_below(out) == ["a.jpg.png", "a.png.png"]
+
+
+def test_dry_run_tells_what_would_not_be_replaced(photos: Path) -> None:
+    encode(photos)
+    (photos / "a.png.aec").rename(photos / "a.aec")
+    (photos / "a.jpg.aec").unlink()
+    for options in (["--dry-run"], []):
+        result = run("decode", photos, "--scale", "1/2", "-j", 1, *TINY, *options)
+        assert result.exit_code == 1, result.output
+        assert "--force replaces it" in result.output
