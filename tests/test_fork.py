@@ -115,7 +115,11 @@ sys.exit(bool(status))
 def run(program: str) -> None:
     command = [sys.executable, "-P", "-W", "error", "-c", program, str(DATA / "tiny.safetensors")]
     done = subprocess.run(
-        command, env=os.environ | {"OMP_NUM_THREADS": "2"}, capture_output=True, text=True, check=False
+        command,
+        env=os.environ | {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 

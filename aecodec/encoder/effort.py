@@ -1,7 +1,7 @@
 """How hard an encoder looks for symbols that cost less. Nothing here changes how a file is decoded.
 
 Two means: more is rounded to zero the more bits that saves (a dead zone, as in rate-distortion optimized quantization,
-Sullivan and Wiegand 1998), and y is refined by gradients through the decoder (refine.py).
+Sullivan and Wiegand 1998), and y is refined by gradients through the decoder (refinement.py).
 """
 
 from __future__ import annotations
