@@ -221,7 +221,12 @@ def train_model(
             run.mkdir(parents=True, exist_ok=True)
         squares = load_squares(sources, quiet=quiet).to(trainer.device)
         judge = Validation(validation, run, trainer.device, quiet=quiet) if validation and main else None
-        _loop(trainer, squares, budget, run if main else None, judge, save_minutes, validate_minutes, quiet)
+        try:
+            _loop(trainer, squares, budget, run if main else None, judge, save_minutes, validate_minutes, quiet)
+        finally:
+            # DDP goes before the process group: as the last to hold it, it would wait for a thread of the group with
+            # Python's lock, which that thread may want.
+            trainer.forward = trainer.model
 
 
 def _loop(
