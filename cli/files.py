@@ -415,12 +415,11 @@ def _locked_file(folder: Path, mode: int | None) -> tuple[int, Path]:
     while True:
         path = folder / f"{_PREFIX}{uuid.uuid4().hex}{_SUFFIX}"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600)
-        if mode is not None:
-            path.chmod(mode)
-        if fcntl is None:
-            return descriptor, path
-        with suppress(OSError):  # a file system without locks: leftovers stay there
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if fcntl is not None:
+            with suppress(OSError):  # a file system without locks: leftovers stay there
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:  # not removed between its making and the lock
+            if mode is not None:
+                path.chmod(mode)
             return descriptor, path
         os.close(descriptor)
