@@ -49,9 +49,7 @@ def write_photos(kind: str, coffee: Image.Image) -> None:
 
 
 PLACES = [
-    pytest.param(
-        page, kind, id=f"{page.stem}-{kind}", marks=[pytest.mark.slow] if kind == "one" and page.stem in LONG else []
-    )
+    pytest.param(page, kind, id=f"{page.stem}-{kind}", marks=[pytest.mark.slow] if page.stem in LONG else [])
     for page in PAGES
     for kind in ("several", "one")
 ]
