@@ -17,6 +17,7 @@ from aecodec import weights
 from aecodec.arguments import as_integer, as_number
 from aecodec.coding.prior import SCALES
 from aecodec.coding.symbols import Symbols, TileCoder
+from aecodec.decoder.exact import ExactReceiver
 from aecodec.decoder.synthesis import Synthesizer, needed_around
 from aecodec.encoder.analysis import Analyzer, Progress
 from aecodec.encoder.effort import DEFAULT_EFFORT, pick_effort
@@ -73,8 +74,9 @@ class Codec:
         entropy_coder: str = "native",
         threads: int | None = None,
         work_tile: int = 8,
+        backend: str = "auto",
     ) -> None:
-        """work_tile: height of what the networks see at once, without halo, in 64 pixels; it is twice as wide."""
+        """backend as for load; work_tile: height of what the networks see at once, in 64 pixels; it is twice as wide."""
         if len(model.tables.lengths) != model.prior.z_tables + SCALES:
             raise InputError(f"weights hold {len(model.tables.lengths)} tables, not {model.prior.z_tables + SCALES}")
         with plain_torch(device, gradients=True):
@@ -90,14 +92,18 @@ class Codec:
         self.workers = Workers(threads, device)
         self.tile_coder = TileCoder(model.prior, model.tables, entropy_coder)
         self.network = network
+        self.backend = pick_backend(backend, device)
         runtime = Runtime(network, self.workers, work_tile)
-        self.analyzer = Analyzer(runtime, model.prior, model.tables)
-        self.synthesizer = Synthesizer(runtime)
+        exact = ExactReceiver(model) if self.backend == "exact" else None
+        self.analyzer = Analyzer(runtime, exact, model.prior, model.tables)
+        self.synthesizer = Synthesizer(runtime, exact)
 
     def __reduce__(self) -> tuple[Callable[..., Codec], tuple[weights.Weights, torch.device]]:
         """It travels as its weights and is built anew: threads stay, and torch may be in any mode there."""
         coder, threads = self.tile_coder.entropy_coder, self.workers.threads
-        make = partial(type(self), entropy_coder=coder, threads=threads, work_tile=self.work_tile)
+        make = partial(
+            type(self), entropy_coder=coder, threads=threads, work_tile=self.work_tile, backend=self.backend
+        )
         return make, (self.weights, self.device)
 
     @classmethod
@@ -108,14 +114,19 @@ class Codec:
         *,
         entropy_coder: str = "native",
         threads: int | None = None,
+        backend: str = "auto",
     ) -> Codec:
         """A codec with shipped weights (by name; default "m") or those of a .safetensors file.
 
         device is "auto" (CUDA where there is one), "cpu" or "cuda". threads is how many work at once on a CPU, by
         default as many as torch uses. entropy_coder="compressai" writes the same bytes through CompressAI's coder, for
-        reference. Raises InputError for weights, a device or a number that cannot be used.
+        reference. backend="exact" decodes by the integers that define the pixels of a file, "float" by the networks that
+        these were made from (how far they differ: docs/format.md, section 6.5); "auto" is exact on a CPU and float on a
+        GPU. Raises InputError for weights, a device, a backend or a number that cannot be used.
         """
-        return cls(weights.load(model), pick_device(device), entropy_coder=entropy_coder, threads=threads)
+        return cls(
+            weights.load(model), pick_device(device), entropy_coder=entropy_coder, threads=threads, backend=backend
+        )
 
     @classmethod
     def load_for(
@@ -397,6 +408,15 @@ def pick_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("no CUDA device is available")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def pick_backend(name: str, device: torch.device) -> str:
+    """exact or float. Raises InputError for another name, and for exact on a GPU."""
+    if name not in ("auto", "exact", "float"):
+        raise InputError(f"backend must be auto, exact or float, got {name}")
+    if name == "exact" and device.type != "cpu":
+        raise InputError(f"the exact backend runs on a CPU, not on {device.type}")
+    return name if name != "auto" else "exact" if device.type == "cpu" else "float"
 
 
 def default_codec(device: str = "cpu") -> Codec:

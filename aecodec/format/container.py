@@ -25,7 +25,7 @@ Data = bytes | mmap  # what a file is read from: memory, or the disk as far as i
 Buffer: TypeAlias = "Data | bytearray | memoryview | NDArray[np.uint8]"  # what callers may have it in
 
 MAGIC = b"\xaeaec"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAX_SIDE = 65_535  # pixels; the fields are u16
 MIN_LEVEL, MAX_LEVEL = 100, 10_000  # quality in hundredths
 DEFAULT_QUALITY = 55.0  # 1..100

@@ -153,7 +153,8 @@ class Analysis(nn.Module):
 
     def forward(self, x: Tensor, weights: Tensor, inner: InnerSides = WHOLE) -> Tensor:
         x = x - 0.5
-        linear = in_full(self.linear, inner(x, self.margin))
+        # A sum over a block: divided, so that a step of training moves it no further than what other layers give.
+        linear = in_full(self.linear, inner(x, self.margin) / Y_STRIDE)
         x = self.enter(x)
         for block in self.fine:
             x = block(x, inner)

@@ -1,4 +1,4 @@
-"""From a run to a weights file: networks in float16, prior and tables frozen into integers."""
+"""From a run to a weights file: networks in float16; receiver, prior and tables frozen into integers."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from aecodec.networks.layers import Gain
 from aecodec.networks.model import CONFIGS, LOG_STEP, SCALE_MIN, ModelConfig
 from aecodec.train.context import fit_context
 from aecodec.train.data import load_squares
+from aecodec.train.fixed import calibration, to_integers
 from aecodec.train.objective import EntropyPrior, RateDistortion
 from aecodec.weights import Weights, load
 
@@ -157,14 +158,19 @@ def _fit(bottleneck: EntropyBottleneck, shares: Tensor) -> None:
 def freeze(
     model: RateDistortion, training: dict[str, Any], squares: Tensor | None = None, *, quiet: bool = True
 ) -> Weights:
-    """Weights of a trained model; `training` says how it was made. With squares of load_squares z gets a context."""
+    """Weights of a trained model; `training` says how it was made.
+
+    With squares of load_squares z gets a context, and the integers of the receiver have the ranges that these need.
+    """
     network = {name: tensor.half().numpy() for name, tensor in model.autoencoder.state_dict().items()}
     z_tables, context = _bottleneck_tables(model.prior.bottleneck), None
     if squares is not None:
         context, z_tables = fit_context(model, squares, z_tables, quiet=quiet)
     tables = _join(z_tables, _gaussian_tables())
     tables.native  # noqa: B018 - checks them
-    return Weights(asdict(model.autoencoder.config), network, _integer_prior(model.prior, context), tables, training)
+    receiver = to_integers(model.autoencoder, calibration(squares))
+    prior = _integer_prior(model.prior, context)
+    return Weights(asdict(model.autoencoder.config), network, receiver, prior, tables, training)
 
 
 def _integer_prior(prior: EntropyPrior, context: Context | None) -> Prior:
