@@ -48,7 +48,6 @@ PLUGINS = dict.fromkeys((".heic", ".heics", ".heif", ".heifs", ".hif"), _HEIF)  
 PLUGINS[".jxl"] = Plugin("JXL", "pillow_jxl", "pillow-jxl-plugin")
 AEC = "AECODEC"  # Pillow's name of our format
 _PREFIX, _SUFFIX = ".aecodec-", ".tmp"  # of temporary files
-_OPAQUE_FORMATS = ("BMP", "JPEG", "PPM")
 _NAMES = {"icc_profile": "the color profile", "exif": "EXIF", "xmp": "XMP", "dpi": "dpi"}  # by Pillow's
 _TRIAL = (16, 16)  # pixels of the picture that tells what a format keeps
 _XMP_TAG = ExifTags.Base.XMLPacket  # in TIFF
@@ -235,16 +234,17 @@ def image_file(image: Image.Image, name: str) -> bytes:
     from aecodec.image import flatten, upright
 
     before, losses = Metadata.found_in(image)
-    info = before.info
-    kept = {key: value for key, value in info.items() if _keeps(name, image.mode, key, value)}
+    info, mode = before.info, _storable_mode(name, image.mode)
+    kept = {key: value for key, value in info.items() if _keeps(name, mode, key, value)}
     if lost := [_NAMES[key] for key in info if key not in kept]:
         losses.append(f"{name} does not keep {', '.join(lost)} of this picture")
     if Metadata.from_info(kept).orientation != before.orientation:
         image = upright(image)
         kept |= {key: value for key, value in before.upright.info.items() if key in kept}
-    if image.mode in ("LA", "RGBA") and name in _OPAQUE_FORMATS:
+    if image.mode.endswith("A") and not mode.endswith("A"):
         losses.append(f"{name} has no transparency: the picture is put on white")
         image = flatten(image)
+    image = image if image.mode == mode else image.convert(mode)
     for loss in losses:
         warnings.warn(loss, PictureWarning, stacklevel=2)
     try:
@@ -275,9 +275,28 @@ def _saved(image: Image.Image, name: str, metadata: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
+def _storable_mode(name: str, mode: str) -> str:
+    """In which mode a format takes a picture: its own, or else as much of it as there is place for."""
+    modes = (mode, "RGBA", mode.removesuffix("A"), "RGB") if mode.endswith("A") else (mode, "RGB")
+    return next((one for one in modes if _stores(name, one)), mode)
+
+
+def _stores(name: str, mode: str) -> bool:
+    """Whether a format can be written with pictures of a mode and holds their transparency, tried on a small one."""
+    try:
+        data = _saved(Image.new(mode, _TRIAL), name, {})
+    except Exception:  # Pillow raises anything
+        return False
+    try:
+        with Image.open(BytesIO(data)) as again:
+            return not mode.endswith("A") or again.convert("RGBA").getchannel("A").getextrema() == (0, 0)
+    except Exception:  # a format that can only be written, as PDF
+        return True
+
+
 def _keeps(name: str, mode: str, key: str, value: Any) -> bool:
     """Whether a format can be written with a block of metadata and holds it then, tried on a small picture."""
-    small = Image.new(mode.removesuffix("A") if name in _OPAQUE_FORMATS else mode, _TRIAL)
+    small = Image.new(mode, _TRIAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of what is broken
