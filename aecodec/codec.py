@@ -74,7 +74,10 @@ class Codec:
         threads: int | None = None,
         work_tile: int = 8,
     ) -> None:
-        """work_tile: height of what the networks see at once, without halo, in 64 pixels; it is twice as wide."""
+        """work_tile: height of what the networks see at once, without halo, in 64 pixels, 1..64; the width is twice."""
+        work_tile = as_integer("work_tile", work_tile)
+        if not 1 <= work_tile <= MAX_TILE:
+            raise InputError(f"work_tile must be 1..{MAX_TILE}, got {work_tile}")
         if len(model.tables.lengths) != model.prior.z_tables + SCALES:
             raise InputError(f"weights hold {len(model.tables.lengths)} tables, not {model.prior.z_tables + SCALES}")
         with plain_torch(device, gradients=True):
@@ -111,9 +114,9 @@ class Codec:
     ) -> Codec:
         """A codec with shipped weights (by name; default "m") or those of a .safetensors file.
 
-        device is "auto" (CUDA where there is one), "cpu" or "cuda". threads is how many work at once on a CPU, by
-        default as many as torch uses. entropy_coder="compressai" writes the same bytes through CompressAI's coder, for
-        reference. Raises InputError for weights, a device or a number that cannot be used.
+        device is "auto" (CUDA where there is one), "cpu" or "cuda". threads is how many work at once on a CPU, 1..1024,
+        by default as many as torch uses. entropy_coder="compressai" writes the same bytes through CompressAI's coder,
+        for reference. Raises InputError for weights, a device or a number that cannot be used.
         """
         return cls(weights.load(model), pick_device(device), entropy_coder=entropy_coder, threads=threads)
 
@@ -163,6 +166,8 @@ class Codec:
         target = pick_target(quality, bpp, max_bytes, psnr, ms_ssim)
         level = quality_level(DEFAULT_QUALITY if quality is None else quality)
         work = pick_effort(effort)
+        if progress is not None and not callable(progress):
+            raise InputError(f"progress must be callable, got {type(progress).__name__}")
         picture = to_picture(image, strip=strip, max_pixels=max_pixels)
         H, W, _ = picture.pixels.shape
         header = self._header(W, H, level, tile, gray=picture.gray, alpha=picture.alpha is not None)
@@ -251,6 +256,8 @@ class Codec:
             raise InputError(f"batch must be a tensor uint8 [B, 3, H, W], got {type(x).__name__}")
         if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[1] != 3:
             raise InputError(f"batch must be uint8 [B, 3, H, W], got {x.dtype} {list(x.shape)}")
+        if x.is_meta or x.layout != torch.strided:
+            raise InputError(f"batch must hold all its values, got a tensor of {x.layout} on {x.device}")
         B, _, H, W = x.shape
         check_size(W, H, max_pixels)
         header = self._header(W, H, quality_level(quality), tile)

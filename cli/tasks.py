@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from aecodec.cli.files import (
     AEC,
     check_target,
     image_file,
+    is_stream,
     noting,
     open_data,
     open_picture,
@@ -149,6 +151,7 @@ class Encoding(NamedTuple):
         data = codec.encode(picture, max_pixels=self.max_pixels, **self.options)
         psnr = round(measure(codec, picture, data, "psnr", self.max_pixels), 3) if self.measure else None
         replace_file(target, data)
+        tell_growth(target, data, job.source)
         return Outcome(str(job.source), str(target), "done", job.source.stat().st_size, len(data), psnr)
 
     @property
@@ -277,6 +280,18 @@ def tell_losses(losses: Sequence[Loss], count: int) -> None:
         tiles = sum(loss.box is not None for loss in losses)
         raise aecodec.FormatError(
             "\n".join([f"the file is damaged, {tiles} of {count} tiles {'is' if tiles == 1 else 'are'} lost", *lines])
+        )
+
+
+def tell_growth(target: Place, data: bytes, source: Place) -> None:
+    """A PictureWarning where a picture had less bytes before; nothing of pipes, whose size nobody knows."""
+    if is_stream(source) or (isinstance(source, Path) and not source.is_file()):
+        return
+    before = source.stat().st_size
+    if len(data) > before:
+        what = "the result" if is_stream(target) else target
+        warnings.warn(
+            f"{what} is larger than {source}: {len(data)} bytes, {before} before", PictureWarning, stacklevel=2
         )
 
 

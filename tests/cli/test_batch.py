@@ -277,7 +277,9 @@ def test_report_to_a_pipe(tmp_path: Path, photos: Path) -> None:
 
 
 def test_notes_name_their_file_and_are_in_the_report(tmp_path: Path, photos: Path) -> None:
-    Image.fromarray(np.full((20, 20), 999, np.uint16)).save(photos / "deep.png")
+    Image.fromarray(np.random.default_rng(0).integers(1 << 16, size=(20, 20)).astype(np.uint16)).save(
+        photos / "deep.png"
+    )
     report, loss = tmp_path / "r.csv", f"{photos / 'deep.png'}: 16 bits per channel are reduced to 8"
     assert encode(photos, tmp_path / "out", "--report", report).stderr == f"Note: {loss}\n"
     assert {name: row["notes"] for name, row in rows(report).items()} == {"a.png": "", "a.jpg": "", "deep.png": loss}
