@@ -127,11 +127,15 @@ def thaw(model: RateDistortion, weights: Weights) -> None:
     model.autoencoder.load_state_dict(network)
     frozen, prior = weights.prior, model.prior
     scale = torch.from_numpy(frozen.multiplier).double() / 2**frozen.shift
-    bias = torch.from_numpy(frozen.bias).double().unflatten(1, (-1, 16)) / 2**frozen.shift  # [ANCHORS, M, 16]
+    bias = torch.from_numpy(frozen.bias).double().unflatten(1, (-1, 16))  # [ANCHORS, M, 16]
+    # float32 holds numbers of up to 2^26 to 4: one of four shifts gives back what all anchors were before their rows.
+    shifted = torch.stack([bias[:, :, 0] - shift for shift in range(4)])
+    best = (shifted.float() - shifted).abs().amax(1).argmin(0)  # [M]
+    of_anchor = shifted.float().gather(0, best.expand(1, ANCHORS, -1))[0]
     with torch.no_grad():
         prior.scale_weight.weight.copy_(torch.from_numpy(frozen.weight) * scale[:, None])
-        prior.scale_bias.copy_(bias.mean(2))
-        prior.scale_weight.bias.copy_((bias - bias.mean(2, keepdim=True)).mean(0).flatten())
+        prior.scale_bias.copy_(of_anchor / 2**frozen.shift)
+        prior.scale_weight.bias.copy_((bias - of_anchor[:, :, None]).mean(0).flatten() / 2**frozen.shift)
     shares = torch.exp2(-torch.from_numpy(weights.tables.bits(slice(0, frozen.z_tables), Z_LIMIT)))
     shares = shares.unflatten(0, (frozen.z_sets, frozen.N, -1)).mean(2)  # the tables of a symbol are equally likely
     anchors = torch.linspace(0, frozen.z_sets - 1, ANCHORS).round().int()
