@@ -55,7 +55,10 @@ def load_squares(sources: Sequence[Path], *, quiet: bool = False) -> Tensor:
         squares = pool.map(lambda picture: _cut(read_pixels(*picture)), read_pictures(pictures))
         bar = tqdm(squares, total=len(pictures), desc="loading pictures", unit="", disable=quiet)
         arrays = [square for group in bar for square in group]
-    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
+    resident = torch.empty((len(arrays), 3, SIDE, SIDE), dtype=torch.uint8)
+    for index in reversed(range(len(arrays))):  # each goes as it is copied: in all they are as much memory again
+        resident.numpy()[index] = arrays.pop().transpose(2, 0, 1)
+    return resident
 
 
 def random_crops(squares: Tensor, batch: int, patch: int) -> Tensor:

@@ -45,12 +45,14 @@ def export_run(
     `state` also writes the weights before the decay in float16, from which `train --init` goes on elsewhere.
     `pictures` (folders, tar shards, such as the run was trained on) are what neighbors of z are counted on: files
     become up to seven percent smaller, most at low quality, and the export takes some minutes.
-    Raises InputError for a folder without a run, and for unusable pictures.
+    Raises InputError for a folder without a run, or without the state that is asked for, and for unusable pictures.
     """
     stable, decay = run / "stable.pt", run / "decay.pt"
     if not (stable.exists() or decay.exists()):
         raise InputError(f"{run} holds no checkpoint")
     newest = decay if decay.exists() else stable
+    if state is not None and not stable.exists():
+        raise InputError(f"{run} holds no state before the decay: its budget was all decay")
     checkpoint: dict[str, Any] = torch.load(newest, map_location="cpu", weights_only=True)
     record = {
         "sessions": checkpoint["origin"],
