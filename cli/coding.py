@@ -84,9 +84,9 @@ def encode(
 
     Of a folder, or of several sources, photo.jpg becomes photo.jpg.aec, in the folder TARGET or else beside it. What is
     newer than its source, and of the quality, size or PSNR, model, tiles and digest that are asked for, is left alone;
-    the effort, and what --strip has dropped, are not seen. A bad file stops nothing: failures are listed at the end.
-    SOURCE and TARGET may be URLs that fsspec knows (s3://bucket/photos); on a cluster, paths must mean the same files
-    everywhere.
+    the effort, and what --strip has dropped, are not seen (--force encodes anew). A bad file stops nothing: failures
+    are listed at the end. SOURCE and TARGET may be URLs that fsspec knows (s3://bucket/photos); on a cluster, paths
+    must mean the same files everywhere.
 
     \b
     aecodec encode photo.jpg photo.aec
@@ -116,7 +116,7 @@ def encode(
             options, max_pixels, strip, device, chosen, model_id(chosen), threads, measure=measure, force=many.force
         )
         found = plan(places, picture_suffixes(), "{}.aec".format, recursive=many.recursive)
-        many.run(found, how, engine, quiet=report.quiet)
+        many.run(found, how, engine, report)
         return
     (source,), target = places.sources, places.target
     assert target is not None
@@ -195,7 +195,7 @@ def decode(
         found = plan(
             places, {".aec"}, lambda name: re.sub(r"\.aec$", "", name, flags=re.I) + suffix, recursive=many.recursive
         )
-        many.run(found, how, engine, quiet=report.quiet)
+        many.run(found, how, engine, report)
         return
     (source,), target = places.sources, places.target
     assert target is not None

@@ -109,12 +109,21 @@ class Many(NamedTuple):
         engine = cluster.engine(jobs, self.address) if self.engine == "dask" else batch.engine(jobs)
         return engine, device, threads or (1 if jobs > 1 or self.address else None)
 
-    def run(self, found: Plan, task: tasks.Task, engine: batch.Engine, *, quiet: bool) -> None:
+    def run(self, found: Plan, task: tasks.Task, engine: batch.Engine, teller: Reporter) -> None:
         """Do it. Raises InputError with the list of failures after all others are done."""
         work = partial(tasks.look if self.dry_run else tasks.do, task)
         if self.dry_run:
             engine = batch.engine(1)
-        batch.run(found, work, engine, task.is_current, dry_run=self.dry_run, report=self.report_file, quiet=quiet)
+        batch.run(
+            found,
+            work,
+            engine,
+            task.is_current,
+            dry_run=self.dry_run,
+            report=self.report_file,
+            teller=teller,
+            unseen=task.unseen,
+        )
 
 
 def folder_options(*, writes: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -53,6 +53,10 @@ class Task(Protocol):
     def form(self) -> str:
         """Pillow's name of the format that is written."""
 
+    @property
+    def unseen(self) -> str:
+        """What was asked for and is_current does not compare, as a sentence."""
+
     def is_current(self, job: Job) -> bool:
         """Whether there is nothing to do."""
 
@@ -102,6 +106,10 @@ class Encoding(NamedTuple):
     @property
     def form(self) -> str:
         return AEC
+
+    @property
+    def unseen(self) -> str:
+        return "no file tells its effort: --force encodes again what is up to date" if "effort" in self.options else ""
 
     def is_current(self, job: Job) -> bool:
         """Whether a target is there and as it would be written now. That of a goal only the work on it finds out."""
@@ -174,6 +182,7 @@ class Decoding(NamedTuple):
     threads: int | None
     rescue: bool  # what is left of damaged files
     force: bool  # whatever is there
+    unseen: str = ""
 
     def is_current(self, job: Job) -> bool:
         """Whether a picture is there that is not older, and as large as it would be, turned or not.
@@ -229,6 +238,7 @@ class Verifying(NamedTuple):
     threads: int | None
     max_pixels: int
     form: str = ""
+    unseen: str = ""
 
     def is_current(self, _: Job) -> bool:
         return False

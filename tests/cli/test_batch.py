@@ -29,6 +29,7 @@ from aecodec.cli import batch, folders
 from aecodec.cli.app import main
 from aecodec.cli.folders import Job, Outcome, Places
 from aecodec.cli.processes import in_processes
+from aecodec.cli.reporter import Reporter
 
 TINY = ["--weights", DATA / "tiny.safetensors"]
 
@@ -287,6 +288,58 @@ def test_notes_name_their_file_and_are_in_the_report(tmp_path: Path, photos: Pat
     assert rows(report)["deep.png"]["notes"] == loss
 
 
+def test_equal_notes_are_one_line_with_a_count(tmp_path: Path, photos: Path) -> None:
+    deep = Image.fromarray(np.full((20, 20), 999, np.uint16))
+    for name in ("x.png", "y.png", "z.png"):
+        deep.save(photos / name)
+    note, loss = f"Note: {photos / 'x.png'}: ", "16 bits per channel are reduced to 8"
+    for options, lines in ((["--force"], 1), (["--force", "-v"], 3)):
+        told = [line for line in encode(photos, tmp_path / "out", *options).stderr.splitlines() if loss in line]
+        assert (len(told), told[0].startswith(note + loss)) == (lines, True)
+    assert encode(photos, tmp_path / "out", "--force").stderr == f"{note}{loss} (and 2 more files; -v names them)\n"
+
+
+def test_what_is_left_out_is_named_with_v(tmp_path: Path, photos: Path) -> None:
+    result = encode(photos, tmp_path / "out", "--dry-run", "-v")
+    for name, why in (("notes.txt", "no pictures"), ("2026", "folders (--recursive goes into them)")):
+        assert f"skipped: {photos / name}: {why}\n" in result.stderr
+    assert "notes.txt" not in encode(photos, tmp_path / "out", "--dry-run").output
+
+
+def test_effort_alone_is_told_not_to_be_seen(tmp_path: Path, photos: Path) -> None:
+    out, told = tmp_path / "out", "Note: no file tells its effort: --force encodes again what is up to date\n"
+    for options, stderr in (
+        (["-e", 0], ""),
+        (["-e", 1], told),
+        (["-e", 1, "--dry-run"], told),
+        ([], ""),
+        (["-e", 1, "--force"], ""),
+        (["-e", 1, "--quiet"], ""),
+    ):
+        assert encode(photos, out, *options).stderr == stderr, options
+
+
+def test_line_ends_and_controls_in_names_are_escaped(tmp_path: Path, photos: Path) -> None:
+    name = "new\nline\x1b[31m.png"
+    (photos / "a.png").rename(photos / name)
+    Image.fromarray(np.full((20, 20), 999, np.uint16)).save(photos / "deep\n.png")
+    (photos / "bad\r.png").write_bytes(b"no picture")
+    (photos / "skip\n.txt").touch()
+    out = tmp_path / "out"
+    for command in (
+        ["encode", photos, out, "--dry-run", "-v"],
+        ["encode", photos, out, "-j", 1, *TINY],
+        ["info", out],
+        ["info", out / f"{name}.aec"],
+        ["encode", photos / name, out / "a\nb.aec", *TINY],
+    ):
+        result = run(*command)
+        assert "\\n" in result.output
+        assert not re.search(r"new\n|deep\n|skip\n|a\nb|[\r\x1b]", result.output), result.output
+    for facts in map(json.loads, run("info", out, "--json").stdout.splitlines()):  # programs get the name itself
+        assert Path(facts["file"]).exists()
+
+
 def test_names_that_are_not_utf8(tmp_path: Path, photos: Path) -> None:
     name = os.fsdecode(b"K\xf6nig.jpg")
     (photos / "a.jpg").rename(photos / name)
@@ -330,7 +383,13 @@ def test_many_files_begin_at_once(tmp_path: Path) -> None:
     found = folders.plan(Places([photos], out, many=True), folders.picture_suffixes(), "{}.aec".format, recursive=True)
     done = partial(Outcome, target="", state="done")
     batch.run(
-        found, lambda job: done(str(job.source)), engine, current, dry_run=False, report=tmp_path / "r.csv", quiet=True
+        found,
+        lambda job: done(str(job.source)),
+        engine,
+        current,
+        dry_run=False,
+        report=tmp_path / "r.csv",
+        teller=Reporter(quiet=True),
     )
     assert len(begun) == 10_000
     assert begun[0] - started < 3  # 100 s when it was quadratic
