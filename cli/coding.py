@@ -12,7 +12,6 @@ import click
 import aecodec
 from aecodec.cli import tasks
 from aecodec.cli.files import (
-    AEC,
     check_target,
     image_file,
     image_format,
@@ -22,7 +21,7 @@ from aecodec.cli.files import (
     replace_file,
     small_picture,
 )
-from aecodec.cli.folders import picture_suffixes, plan, read_places
+from aecodec.cli.folders import plan, read_places
 from aecodec.cli.options import (
     FILE,
     MODELS,
@@ -38,6 +37,7 @@ from aecodec.cli.options import (
 )
 from aecodec.cli.reporter import Reporter
 from aecodec.cli.urls import Place
+from aecodec.formats import AEC, picture_suffixes
 
 
 @click.command()

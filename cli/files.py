@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import stat
 import sys
@@ -14,7 +13,7 @@ from contextlib import contextmanager, suppress
 from io import BytesIO
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
@@ -22,6 +21,7 @@ import aecodec
 from aecodec import DigestError, FormatError, InputError, PictureWarning, UnsupportedError
 from aecodec.cli.urls import Place, Url
 from aecodec.format.container import MAGIC, MAX_PIXELS, Data
+from aecodec.formats import AEC, PLUGINS, plugin_hint, register_plugins
 
 try:
     import fcntl
@@ -35,18 +35,6 @@ if TYPE_CHECKING:  # info and --help are quick without numpy
     from aecodec.image import Picture
 
 
-class Plugin(NamedTuple):
-    """What teaches Pillow a format."""
-
-    format: str  # as Pillow names it
-    module: str
-    package: str
-
-
-_HEIF = Plugin("HEIF", "pillow_heif", "pillow-heif")
-PLUGINS = dict.fromkeys((".heic", ".heics", ".heif", ".heifs", ".hif"), _HEIF)  # by suffix
-PLUGINS[".jxl"] = Plugin("JXL", "pillow_jxl", "pillow-jxl-plugin")
-AEC = "AECODEC"  # Pillow's name of our format
 _PREFIX, _SUFFIX = ".aecodec-", ".tmp"  # of temporary files
 _OPAQUE_FORMATS = ("BMP", "JPEG", "PPM")
 _NAMES = {"icc_profile": "the color profile", "exif": "EXIF", "xmp": "XMP", "dpi": "dpi"}  # by Pillow's
@@ -302,17 +290,9 @@ def _open(source: Path | BytesIO, path: Place) -> Image.Image:
         raise InputError(f"no image that Pillow can read{_hint(path)}") from error
 
 
-def register_plugins() -> None:
-    """Teach Pillow the formats of the plugins that are installed."""
-    for plugin in set(PLUGINS.values()):
-        with suppress(ImportError):
-            module = importlib.import_module(plugin.module)
-            getattr(module, "register_heif_opener", list)()  # pillow_jxl registers itself
-
-
 def _hint(path: Place) -> str:
-    plugin = PLUGINS.get(path.suffix.lower())
-    return f" (for {path.suffix} install {plugin.package})" if plugin else ""
+    hint = plugin_hint(path.suffix.lower())
+    return f" (for {path.suffix} {hint})" if hint else ""
 
 
 def check_target(path: Place, form: str, source: Place | None = None) -> None:

@@ -9,13 +9,12 @@ from functools import cache
 from typing import NamedTuple
 
 import click
-from PIL import Image
 
 from aecodec import InputError
-from aecodec.cli.files import AEC, PLUGINS, format_of, is_stream, register_plugins
+from aecodec.cli.files import format_of, is_stream
 from aecodec.cli.urls import Place, Url, place
+from aecodec.formats import plugin_hint
 
-_NO_PICTURES = ("BUFR", "GRIB", "HDF5", "MPEG", AEC)  # Pillow knows their names, not what is in them
 _APPLE_DOUBLE = "._"  # begins the name of what macOS leaves beside a file on other file systems
 Rename = Callable[[str], str]  # the name of a source to that of its target
 
@@ -166,17 +165,9 @@ def _not_for(suffix: str, suffixes: set[str]) -> str:
     """Why files of a suffix are left out."""
     if ".aec" in suffixes:
         return "no .aec"
-    if suffix in PLUGINS:
-        return f"{suffix} (install {PLUGINS[suffix].package})"
+    if hint := plugin_hint(suffix):
+        return f"{suffix} ({hint})"
     return ".aec" if suffix == ".aec" else "no pictures"
-
-
-def picture_suffixes() -> set[str]:
-    """Suffixes of all images that Pillow and its plugins can read."""
-    register_plugins()
-    Image.init()
-    readable = {*Image.OPEN, "MPO"}.difference(_NO_PICTURES)  # MPO is opened as JPEG
-    return {suffix for suffix, name in Image.registered_extensions().items() if name in readable}
 
 
 def _entries(folder: Place, *, recursive: bool) -> Iterator[_Entry]:

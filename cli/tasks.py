@@ -12,7 +12,6 @@ from PIL import Image
 import aecodec
 from aecodec import CodecError, InputError, PictureWarning
 from aecodec.cli.files import (
-    AEC,
     check_target,
     image_file,
     noting,
@@ -35,6 +34,7 @@ from aecodec.format.container import (
     quality_level,
     unpack,
 )
+from aecodec.formats import AEC
 
 if TYPE_CHECKING:
     from aecodec.format.rescue import Loss

@@ -30,6 +30,7 @@ from aecodec.cli.app import main
 from aecodec.cli.folders import Job, Outcome, Places
 from aecodec.cli.processes import in_processes
 from aecodec.cli.reporter import Reporter
+from aecodec.formats import picture_suffixes
 
 TINY = ["--weights", DATA / "tiny.safetensors"]
 
@@ -380,7 +381,7 @@ def test_many_files_begin_at_once(tmp_path: Path) -> None:
         return int(job.source.stem) % 2 == 0
 
     started = time.process_time()
-    found = folders.plan(Places([photos], out, many=True), folders.picture_suffixes(), "{}.aec".format, recursive=True)
+    found = folders.plan(Places([photos], out, many=True), picture_suffixes(), "{}.aec".format, recursive=True)
     done = partial(Outcome, target="", state="done")
     batch.run(
         found,
