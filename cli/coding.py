@@ -150,7 +150,12 @@ def model_id(model: Path | str | None) -> int:
     "--region", metavar="X,Y,W,H", callback=read_region, help="Only this part, in pixels from the upper left."
 )
 @click.option("--scale", type=click.Choice(list(SCALES)), default="1", show_default=True, help="A smaller picture.")
-@click.option("--partial", "rescue", is_flag=True, help="Of a damaged file: every sound tile, gray for the rest.")
+@click.option(
+    "--partial",
+    "rescue",
+    is_flag=True,
+    help="Of a damaged file: sound tiles, the beginning of one that is cut off, gray.",
+)
 @folder_options(writes=True)
 @codec_options
 @reporting

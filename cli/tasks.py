@@ -284,9 +284,12 @@ def tell_losses(losses: Sequence[Loss], count: int) -> None:
     """Raises FormatError with a list of what was lost of a file of count tiles, if anything was."""
     if losses:
         lines = [f"lost: {_place(loss)}{loss.reason}" for loss in losses]
-        tiles = sum(loss.box is not None for loss in losses)
+        tiles = sum(loss.box is not None and not loss.in_part for loss in losses)
+        in_part = ", one in part" if any(loss.in_part for loss in losses) else ""
         raise aecodec.FormatError(
-            "\n".join([f"the file is damaged, {tiles} of {count} tiles {'is' if tiles == 1 else 'are'} lost", *lines])
+            "\n".join(
+                [f"the file is damaged, {tiles} of {count} tiles {'is' if tiles == 1 else 'are'} lost{in_part}", *lines]
+            )
         )
 
 

@@ -104,7 +104,9 @@ def _decode(data: bytes, factor: int) -> Image.Image:
     except CodecError as error:
         raise OSError(str(error)) from error
     tiles = sum(loss.box is not None for loss in losses)
-    warnings.warn(f"the file is damaged, {tiles} tiles are lost: {losses[0].reason}", PictureWarning, stacklevel=3)
+    warnings.warn(
+        f"the file is damaged, {tiles} tiles are lost or cut off: {losses[0].reason}", PictureWarning, stacklevel=3
+    )
     return image
 
 
