@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
@@ -19,7 +20,7 @@ from aecodec.cli.files import remove_leftovers
 from aecodec.cli.folders import Job, Outcome, Plan, failure, tell_skipped
 from aecodec.cli.reporter import Reporter, printable
 from aecodec.cli.table import Table
-from aecodec.cli.urls import Place
+from aecodec.cli.urls import Place, place
 
 Work = Callable[[Job], Outcome]
 Engine = Callable[[Iterable[Job], Work], Generator[Outcome, None, None]]  # outcomes in the order in which they come
@@ -34,15 +35,20 @@ def run(
     dry_run: bool,
     report: Place | None,
     teller: Reporter,
+    weights: Path | str | None = None,
     unseen: str = "",
 ) -> None:
     """Do what is not up to date, with a progress bar; tell at the end, also where Ctrl-C or SIGTERM makes one.
 
-    unseen is told where anything is up to date: what was asked for and not compared. A bad file stops nothing.
-    Raises InputError with the list of failures after all others are done.
+    weights, where they are a file, are nothing for the report to replace; unseen is told where anything is up to date:
+    what was asked for and not compared. A bad file stops nothing. Raises InputError with the list of failures after
+    all others are done.
     """
     folders = list(dict.fromkeys(job.target.parent for job in found.jobs if job.target is not None))
-    table = Table(report, Outcome._fields, [job.source for job in found.jobs])
+    inputs = [*(job.source for job in found.jobs), *(place(outcome.source) for outcome in found.failed)]
+    if isinstance(weights, Path):
+        inputs.append(weights)
+    table = Table(report, Outcome._fields, inputs, folders)
     with _bar(len(found.jobs), hidden=teller.quiet or dry_run) as bar:
         log = _Log(table, bar)
         log.extend(found.failed)

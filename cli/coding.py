@@ -29,9 +29,11 @@ from aecodec.cli.options import (
     POSITIVE,
     SCALES,
     Many,
+    Range,
     codec_options,
     folder_options,
     read_region,
+    read_ssim,
     read_tile,
     reporting,
 )
@@ -42,12 +44,15 @@ from aecodec.formats import AEC, picture_suffixes
 
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="SOURCE... [TARGET]", type=click.Path())
-@click.option("-q", "--quality", type=click.FloatRange(1, 100), help="Higher is better.  [default: 55]")
+@click.option("-q", "--quality", type=Range(1, 100), help="Higher is better.  [default: 55]")
 @click.option("--bpp", type=POSITIVE, help="Instead of a quality: at most these bits per pixel.")
 @click.option("--max-bytes", type=click.IntRange(min=1), help="... at most this size of the file.")
 @click.option("--psnr", type=POSITIVE, help="... the smallest file of at least this PSNR, in dB.")
 @click.option(
-    "--ssim", type=POSITIVE, help="... the smallest file of at least this MS-SSIM: below 1 the index, above 1 its dB."
+    "--ssim",
+    type=POSITIVE,
+    callback=read_ssim,
+    help="... of at least this MS-SSIM: below 1 the index, above 1 its dB.",
 )
 @click.option("-e", "--effort", type=click.IntRange(0, 9), help="Smaller files for more time.  [default: 3]")
 @click.option("--model", type=click.Choice(MODELS), help="Size of the model: s is quicker, in more bits.  [default: m]")
@@ -120,7 +125,7 @@ def encode(
         return
     (source,), target = places.sources, places.target
     assert target is not None
-    check_target(target, AEC, source)
+    check_target(target, AEC, source, weights)
     remove_leftovers(target.parent)
     picture = read_picture(source, max_pixels=max_pixels, strip=strip)
     report.timing("read")
@@ -205,7 +210,7 @@ def decode(
     (source,), target = places.sources, places.target
     assert target is not None
     form = image_format(Path(f"any.{named}") if named else target)
-    check_target(target, form, source)
+    check_target(target, form, source, weights)
     remove_leftovers(target.parent)
     with open_data(source) as data:
         report.timing("open")

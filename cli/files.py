@@ -43,6 +43,10 @@ _XMP_TAG = ExifTags.Base.XMLPacket  # in TIFF
 _PILLOW = threading.RLock()  # around what Pillow and warnings keep for the whole process
 
 
+class MisuseError(InputError):
+    """What no file and no picture could make right: wrong usage, exit code 2."""
+
+
 def read_picture(
     path: Place, data: Data | None = None, *, max_pixels: int = MAX_PIXELS, strip: bool = False
 ) -> Picture:
@@ -125,9 +129,9 @@ def _read(path: Place) -> bytes:
 
 
 def read_once(*paths: Place | None) -> None:
-    """Raises InputError where two files are standard input."""
+    """Raises MisuseError where two files are standard input."""
     if sum(path is not None and is_stream(path) for path in paths) > 1:
-        raise InputError("standard input can be one of the files, not both")
+        raise MisuseError("standard input can be one of the files, not both")
 
 
 @contextmanager
@@ -193,7 +197,7 @@ def small_picture(data: Data, size: int) -> Image.Image:
 
 
 def image_format(path: Place) -> str:
-    """Pillow's name of the format for a file name; PNG for "-". Raises InputError for what Pillow cannot write."""
+    """Pillow's name of the format for a file name; PNG for "-". Raises MisuseError for what Pillow cannot write."""
     if is_stream(path):
         return "PNG"
     suffix = path.suffix.lower()
@@ -201,9 +205,9 @@ def image_format(path: Place) -> str:
         register_plugins()
     name = Image.registered_extensions().get(suffix)
     if name == AEC:
-        raise InputError(f"decode writes images, {path.name} is named like an encoded one")
+        raise MisuseError(f"decode writes images, {path.name} is named like an encoded one")
     if name is None or name.upper() not in Image.SAVE:
-        raise InputError(f"no image format for '{path.name}': try .png, .jpg, .webp or .tiff{_hint(path)}")
+        raise MisuseError(f"no image format for '{path.name}': try .png, .jpg, .webp or .tiff{_hint(path)}")
     return name
 
 
@@ -295,23 +299,25 @@ def _hint(path: Place) -> str:
     return f" (for {path.suffix} {hint})" if hint else ""
 
 
-def check_target(path: Place, form: str, source: Place | None = None) -> None:
+def check_target(path: Place, form: str, *inputs: Place | str | None) -> None:
     """Raise InputError where replace_file could not, or should not write: better before the work than after it.
 
     form is Pillow's name of what will be written. Its name, and the name of the file that a link leads to, must not be
-    one of another format; nor may it be the source itself, by whichever name.
+    one of another format (MisuseError); nor may it be an input itself, by whichever name: a source, or a file of
+    weights (a string is the name of shipped ones).
     """
     if is_stream(path):
         if sys.stdout is None:
             raise InputError("standard output is closed")
         return
+    for one in inputs:
+        if one is not None and not isinstance(one, str) and is_same(one, path):
+            raise InputError(f"{path} is {'the source' if one == inputs[0] else 'an input'} itself")
     for name in [path] if isinstance(path, Url) else [path, _real(path)]:
         promised = format_of(name)
         if promised not in (None, form):
             leads = "" if name == path else f", where {path} leads to,"
-            raise InputError(f"{name}{leads} has the suffix of {promised}, and {form} would be written")
-    if source is not None and is_same(source, path):
-        raise InputError(f"{path} is the source itself")
+            raise MisuseError(f"{name}{leads} has the suffix of {promised}, and {form} would be written")
     if isinstance(path, Url) or path.is_fifo():
         return
     if path.exists() and not path.is_file():
@@ -321,8 +327,8 @@ def check_target(path: Place, form: str, source: Place | None = None) -> None:
 
 
 def is_same(a: Place, b: Place) -> bool:
-    first, second = (place.local if isinstance(place, Url) else place for place in (a, b))
     """Whether two names are of one file."""
+    first, second = (place.local if isinstance(place, Url) else place for place in (a, b))
     try:
         return str(a) == str(b) or (first is not None and second is not None and first.samefile(second))
     except OSError:  # one is not there

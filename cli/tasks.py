@@ -27,6 +27,7 @@ from aecodec.cli.folders import Job, Outcome, failure
 from aecodec.cli.urls import Place
 from aecodec.format.container import (
     DEFAULT_QUALITY,
+    MAGIC,
     MAX_LEVEL,
     MIN_LEVEL,
     Data,
@@ -54,6 +55,10 @@ class Task(Protocol):
         """Pillow's name of the format that is written."""
 
     @property
+    def weights(self) -> Path | str | None:
+        """A file, or the name of a shipped model."""
+
+    @property
     def unseen(self) -> str:
         """What was asked for and is_current does not compare, as a sentence."""
 
@@ -72,7 +77,7 @@ def do(task: Task, job: Job) -> Outcome:
     try:
         if job.target is not None:
             job.target.parent.mkdir(parents=True, exist_ok=True)
-            check_target(job.target, task.form, job.source)
+            check_target(job.target, task.form, job.source, task.weights)
         with noting(PictureWarning) as notes:
             outcome = task.work(job)
         name = str(job.source)
@@ -145,19 +150,33 @@ class Encoding(NamedTuple):
         if isinstance(job.source, Path):
             with open_picture(job.source):
                 pass
+        self.refuse_other(job)
 
     def work(self, job: Job) -> Outcome:
         target = _target(job)
+        before = job.source.stat()
         picture = read_picture(job.source, max_pixels=self.max_pixels, strip=self.strip)
         codec = _codec(self.weights, self.device, self.threads)
+        self.refuse_other(job)
         if self.goal and self.matches(job):
             with open_data(target) as old:
                 if self.meets_goal(codec, picture, bytes(old)):
                     return Outcome(str(job.source), str(target), "up to date")
         data = codec.encode(picture, max_pixels=self.max_pixels, **self.options)
         psnr = round(measure(codec, picture, data, "psnr", self.max_pixels), 3) if self.measure else None
+        after = job.source.stat()  # a younger source than what is in a file would count as up to date
+        if after.st_size != before.st_size or after.st_mtime > before.st_mtime:  # no time is no change
+            raise InputError(f"{job.source} has changed while it was encoded")
         replace_file(target, data)
-        return Outcome(str(job.source), str(target), "done", job.source.stat().st_size, len(data), psnr)
+        return Outcome(str(job.source), str(target), "done", after.st_size, len(data), psnr)
+
+    def refuse_other(self, job: Job) -> None:
+        """Raise InputError where something is there that encode has not written: an original perhaps."""
+        target = _target(job)
+        if not self.force and target.exists():
+            with open_data(target) as old:
+                if old and old[: len(MAGIC)] != MAGIC:
+                    raise InputError(f"{target} is there already and no .aec file: --force replaces it")
 
     @property
     def goal(self) -> tuple[str, float] | None:

@@ -259,14 +259,14 @@ def test_folder_without_permission_fails_alone(stranger: Path, coffee: Image.Ima
 
 
 def test_report_is_checked_before_the_work(tmp_path: Path, photos: Path) -> None:
-    for report, message in (
-        (tmp_path / "nodir" / "r.csv", "no folder"),
-        (tmp_path, "not a regular file"),
-        (photos / "a.jpg", "has the suffix of JPEG"),
+    for report, code, message in (
+        (tmp_path / "nodir" / "r.csv", 1, "no folder"),
+        (tmp_path, 1, "not a regular file"),
+        (photos / "a.jpg", 2, "has the suffix of JPEG"),
     ):
         before = (photos / "a.jpg").read_bytes()
         result = encode(photos, tmp_path / "out", "--report", report)
-        assert (result.exit_code, message in result.stderr) == (1, True), result.output
+        assert (result.exit_code, message in result.stderr) == (code, True), result.output
         assert not (tmp_path / "out").exists()
         assert (photos / "a.jpg").read_bytes() == before
 
@@ -645,8 +645,74 @@ def test_report_replaces_no_source(tmp_path: Path, photos: Path) -> None:
     before = (photos / "png").read_bytes()
     result = encode(photos / "png", photos / "jpg", f"{tmp_path}/out/", "--report", photos / "png")
     assert result.exit_code == 1
-    assert "would replace the source" in result.output
+    assert f"would replace {photos / 'png'}, which is read" in result.output
     assert (photos / "png").read_bytes() == before
+
+
+def test_weights_are_neither_report_nor_target(tmp_path: Path, photos: Path) -> None:
+    weights = tmp_path / "weights.aec"  # whose suffix is no hindrance
+    before = (DATA / "tiny.safetensors").read_bytes()
+    weights.write_bytes(before)
+    (tmp_path / "link").symlink_to(weights)
+    (tmp_path / "plain").hardlink_to(weights)
+    for command in (
+        ["encode", photos, tmp_path / "out", "--report", tmp_path / "plain", "-j", 1],
+        ["verify", DATA / "golden", "--report", tmp_path / "plain", "-j", 1],
+        ["encode", photos / "a.png", tmp_path / "link"],
+        ["decode", DATA / "golden" / "gray.aec", tmp_path / "plain", "--format", "png"],
+    ):
+        result = run(*command, "--weights", weights)
+        assert (result.exit_code, weights.read_bytes()) == (1, before), result.output
+        assert "itself" in result.stderr or "which is read" in result.stderr
+    (photos / "a.png").rename(photos / "a.png.aec")  # of a folder, where a.png.aec would be the weights
+    Image.new("RGB", (16, 16)).save(photos / "a.png")
+    (photos / "a.png.aec").unlink()
+    (photos / "a.png.aec").hardlink_to(weights)
+    result = run("encode", photos, "-j", 1, "--weights", photos / "a.png.aec", "--force")
+    assert (result.exit_code, weights.read_bytes()) == (1, before), result.output
+
+
+def test_report_replaces_no_source_that_fails_before_the_work(tmp_path: Path, photos: Path) -> None:
+    sources = [photos / "x", tmp_path / "x", photos / "a.png"]
+    for path in sources[:2]:
+        path.write_bytes((photos / "a.jpg").read_bytes())
+    before = sources[0].read_bytes()
+    result = encode(*sources, f"{tmp_path}/out/", "--report", sources[0])
+    assert (result.exit_code, sources[0].read_bytes()) == (1, before), result.output
+
+
+def test_report_in_the_folder_that_will_be_made(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for out, report in ((tmp_path / "a" / "out", "a/out/r.csv"), (Path("b/out"), tmp_path / "b" / "r.csv")):
+        result = encode(photos, out, "--report", report)
+        assert (result.exit_code, set(rows(Path(report)))) == (0, {"a.png", "a.jpg"}), result.output
+
+
+def test_file_that_is_no_aec_is_not_replaced(tmp_path: Path, photos: Path) -> None:
+    other, empty = photos / "a.png.aec", photos / "a.jpg.aec"
+    other.write_text("notes")
+    empty.touch()
+    for options, counts in ((["--dry-run"], "1 planned, 1 failed"), ([], "1 done, 1 failed")):
+        result = encode(photos, *options)
+        assert (result.exit_code, other.read_text()) == (1, "notes"), result.output
+        assert result.stdout.splitlines()[-2].startswith(counts)
+        assert f"{other} is there already and no .aec file: --force replaces it" in result.stderr
+    assert encode(photos, "--force").exit_code == 0
+    assert aecodec.read_header(other.read_bytes()).width == 120
+
+
+def test_source_that_changes_meanwhile_fails(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = aecodec.Codec.encode
+
+    def slow(codec: aecodec.Codec, picture: object, **options: object) -> bytes:
+        if picture.pixels.shape[1] == 120:  # type: ignore[attr-defined]
+            os.utime(photos / "a.png", (2e9, 2e9))
+        return plain(codec, picture, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(aecodec.Codec, "encode", slow)
+    result = encode(photos, tmp_path / "out")
+    assert (result.exit_code, files_below(tmp_path / "out")) == (1, ["a.jpg.aec"]), result.output
+    assert f"{photos / 'a.png'} has changed while it was encoded\n" in result.stderr
 
 
 def test_other_region_of_the_same_size_is_not_up_to_date(tmp_path: Path, archive: Path) -> None:
