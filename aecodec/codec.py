@@ -219,12 +219,13 @@ class Codec:
         picture = Picture(pixels, header.gray, Metadata.from_sections(remains.sections), alpha)
         return Partial(from_picture(picture), [*losses, *alpha_losses])
 
-    def verify(self, data: Buffer, *, max_pixels: int = MAX_PIXELS) -> Verified:
+    def verify(self, data: Buffer | Container, *, max_pixels: int = MAX_PIXELS) -> Verified:
         """Decode a whole file and compare the picture with the digest, where there is one (encode with verify).
 
-        Raises what decode raises, and DigestError for a picture that is not what the encoder saw.
+        data may be what unpack has made of it. Raises what decode raises, and DigestError for a picture that is not
+        what the encoder saw.
         """
-        container = unpack(data, max_pixels=max_pixels)
+        container = data if isinstance(data, Container) else unpack(data, max_pixels=max_pixels)
         image = self._show(container, container.header.bounds, 1)
         digest = container.sections.get(SectionKind.DIGEST)
         return Verified(image, None if digest is None else check_digest(digest, image))

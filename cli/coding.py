@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 
 import aecodec
 from aecodec.cli import tasks
+from aecodec.cli.codecs import codec_for, load, small_picture
 from aecodec.cli.files import (
     check_target,
     image_file,
@@ -19,7 +19,6 @@ from aecodec.cli.files import (
     read_picture,
     remove_leftovers,
     replace_file,
-    small_picture,
 )
 from aecodec.cli.folders import plan, read_places
 from aecodec.cli.options import (
@@ -129,7 +128,7 @@ def encode(
     remove_leftovers(target.parent)
     picture = read_picture(source, max_pixels=max_pixels, strip=strip)
     report.timing("read")
-    codec = aecodec.Codec.load(chosen, device, threads=threads)
+    codec = load(chosen, device, threads)
     report.timing("load model")
     with report.bar(shown=(effort or 0) > 3) as progress:
         data = codec.encode(picture, max_pixels=max_pixels, progress=progress, **options)
@@ -214,20 +213,15 @@ def decode(
     remove_leftovers(target.parent)
     with open_data(source) as data:
         report.timing("open")
-        load = (
-            partial(aecodec.Codec.load, weights)
-            if weights
-            else partial(aecodec.Codec.load_for, data, max_pixels=max_pixels)
-        )
-        codec = load(device, threads=threads)
+        header = aecodec.read_header(data, max_pixels=max_pixels)
+        codec = codec_for(header, weights, device, threads)
         report.timing("load model")
         image, losses = tasks.decoded(codec, data, options, rescue=rescue)
         report.timing("decode")
-        tiles = len(aecodec.read_header(data, max_pixels=max_pixels).tiles())
     replace_file(target, image_file(image, form))
     report.timing("write")
     report.result(target, f"{image.width}x{image.height} {image.mode}")
-    tasks.tell_losses(losses, tiles)
+    tasks.tell_losses(losses, header)
 
 
 @click.command()

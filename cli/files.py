@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 import aecodec
 from aecodec import DigestError, FormatError, InputError, PictureWarning, UnsupportedError
 from aecodec.cli.urls import Place, Url
-from aecodec.format.container import MAGIC, MAX_PIXELS, Data
+from aecodec.format.container import MAX_PIXELS, Data
 from aecodec.formats import AEC, PLUGINS, plugin_hint, register_plugins
 
 try:
@@ -29,9 +29,6 @@ except ImportError:  # Windows, where a file that is open cannot be removed
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:  # info and --help are quick without numpy
-    import numpy as np
-    from numpy.typing import NDArray
-
     from aecodec.image import Picture
 
 
@@ -154,46 +151,6 @@ def open_data(path: Place) -> Iterator[Data]:
                 yield mapped
     except (FormatError, UnsupportedError, DigestError) as error:
         raise type(error)(f"{path}: {error}") from error
-
-
-def read_shown(path: Place, device: str, weights: Path | None, max_pixels: int) -> tuple[NDArray[np.uint8], int]:
-    """What a viewer shows of an image or .aec file, [H, W, 3], and the bytes of the file.
-
-    The picture is turned as EXIF says, and transparency is on white.
-    """
-    from aecodec.image import shown_pixels
-
-    with open_data(path) as data:
-        if data[: len(MAGIC)] != MAGIC:
-            picture = read_picture(path, data, max_pixels=max_pixels, strip=True)
-            return shown_pixels(picture._replace(gray=False)), len(data)
-        codec = aecodec.Codec.load(weights, device) if weights else None
-        codec = codec or aecodec.Codec.load_for(data, device, max_pixels=max_pixels)
-        return shown(codec.decode(data, max_pixels=max_pixels)), len(data)
-
-
-def shown(image: Image.Image) -> NDArray[np.uint8]:
-    """What a viewer shows of a decoded picture, [H, W, 3]."""
-    import numpy as np
-
-    from aecodec.image import flatten, upright
-
-    return np.asarray(flatten(upright(image)).convert("RGB"))
-
-
-def small_picture(data: Data, size: int) -> Image.Image:
-    """A decoded picture as a viewer turns it, of at most size pixels per side, with its color profile alone."""
-    from aecodec.image import upright
-
-    header = aecodec.read_header(data)
-    longest = max(header.width, header.height)
-    scale = next(scale for scale in (1 / 8, 1 / 4, 1 / 2, 1) if scale == 1 or longest * scale >= size)
-    image = upright(aecodec.Codec.load_for(data, "cpu").decode(data, scale=scale))
-    image.thumbnail((size, size))
-    profile = image.info.get("icc_profile")
-    image.info.clear()
-    image.info.update({} if profile is None else {"icc_profile": profile})
-    return image
 
 
 def image_format(path: Place) -> str:

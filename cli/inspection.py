@@ -13,7 +13,8 @@ import aecodec
 from aecodec import CodecError
 from aecodec.cli import tasks
 from aecodec.cli.batch import check_failures
-from aecodec.cli.files import open_data, read_once, read_shown, reason
+from aecodec.cli.codecs import read_shown
+from aecodec.cli.files import open_data, read_once, reason
 from aecodec.cli.folders import Plan, failure, plan, read_sources, tell_skipped
 from aecodec.cli.options import (
     DEVICE,

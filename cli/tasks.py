@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from PIL import Image
 
 import aecodec
-from aecodec import CodecError, InputError, PictureWarning
+from aecodec import CodecError, Header, InputError, PictureWarning
+from aecodec.cli.codecs import codec_for, load, measure, read_shown, shown
 from aecodec.cli.files import (
     check_target,
     image_file,
@@ -18,10 +18,8 @@ from aecodec.cli.files import (
     open_data,
     open_picture,
     read_picture,
-    read_shown,
     reason,
     replace_file,
-    shown,
 )
 from aecodec.cli.folders import Job, Outcome, failure
 from aecodec.cli.urls import Place
@@ -156,7 +154,7 @@ class Encoding(NamedTuple):
         target = _target(job)
         before = job.source.stat()
         picture = read_picture(job.source, max_pixels=self.max_pixels, strip=self.strip)
-        codec = _codec(self.weights, self.device, self.threads)
+        codec = load(self.weights, self.device, self.threads)
         self.refuse_other(job)
         if self.goal and self.matches(job):
             with open_data(target) as old:
@@ -230,15 +228,16 @@ class Decoding(NamedTuple):
         if not (self.options["region"] or self.rescue):
             self.refuse_other(job)
         with open_data(job.source) as data:
-            codec = codec_for(data, self.weights, self.device, self.threads, self.options["max_pixels"])
+            header = aecodec.read_header(data, max_pixels=self.options["max_pixels"])
+            codec = codec_for(header, self.weights, self.device, self.threads)
             image, losses = decoded(codec, data, self.options, rescue=self.rescue)
-            size, tiles = len(data), len(aecodec.read_header(data, max_pixels=self.options["max_pixels"]).tiles())
+            size = len(data)
         file = image_file(image, self.form)
         is_current = not self.force and target.exists() and target.read_bytes() == file
         if not is_current:
             self.refuse_other(job)
             replace_file(target, file)
-        tell_losses(losses, tiles)
+        tell_losses(losses, header)
         if is_current:
             return Outcome(str(job.source), str(target), "up to date")
         return Outcome(str(job.source), str(target), "done", size, len(file))
@@ -282,16 +281,6 @@ def _is_newer(job: Job) -> bool:
     return target.exists() and target.stat().st_mtime >= job.source.stat().st_mtime
 
 
-def measure(codec: aecodec.Codec, picture: Picture, data: bytes, name: str, max_pixels: int) -> float:
-    """PSNR or MS-SSIM in dB between a picture and its file, as a viewer sees both."""
-    from aecodec import metrics
-    from aecodec.image import shown_pixels, to_picture
-
-    pictures = (picture, to_picture(codec.decode(data, max_pixels=max_pixels), max_pixels=max_pixels))
-    a, b = (shown_pixels(one) for one in pictures)
-    return metrics.psnr(a, b) if name == "psnr" else metrics.ms_ssim_db(metrics.ms_ssim(a, b))
-
-
 def decoded(
     codec: aecodec.Codec, data: Data, options: dict[str, Any], *, rescue: bool
 ) -> tuple[Image.Image, Sequence[Loss]]:
@@ -299,11 +288,12 @@ def decoded(
     return codec.decode_partial(data, **options) if rescue else (codec.decode(data, **options), [])
 
 
-def tell_losses(losses: Sequence[Loss], count: int) -> None:
-    """Raises FormatError with a list of what was lost of a file of count tiles, if anything was."""
+def tell_losses(losses: Sequence[Loss], header: Header) -> None:
+    """Raises FormatError with a list of what was lost of a file, if anything was."""
     if losses:
         lines = [f"lost: {_place(loss)}{loss.reason}" for loss in losses]
         tiles = sum(loss.box is not None and not loss.in_part for loss in losses)
+        count = len(header.tiles())
         in_part = ", one in part" if any(loss.in_part for loss in losses) else ""
         raise aecodec.FormatError(
             "\n".join(
@@ -326,13 +316,14 @@ def verify_file(
     from aecodec.format.digest import TOLERANCE  # brings numpy
 
     with open_data(source) as data:
-        header, sections, tiles = unpack(data, max_pixels=max_pixels)
+        container = unpack(data, max_pixels=max_pixels)
+        header, sections, tiles = container
         yield "structure", f"{header.width}x{header.height} {header.mode}, {len(tiles)} tiles"
         yield "checksums", f"header and {len(sections) + len(tiles)} sections"
-        codec = codec_for(data, weights_file, device, threads, max_pixels)
+        codec = codec_for(header, weights_file, device, threads)
         codec.check_weights(header)
         yield "weights", f"{header.model_id:08x}"
-        image, difference = codec.verify(data, max_pixels=max_pixels)
+        image, difference = codec.verify(container)
     yield "decode", f"{image.width}x{image.height} {image.mode}"
     yield "digest", "none in the file" if difference is None else f"within {difference} of 255, {TOLERANCE} is allowed"
     if original is not None:
@@ -341,21 +332,3 @@ def verify_file(
         seen, _ = read_shown(original, device, weights_file, max_pixels)
         psnr = metrics.psnr(seen, shown(image))
         yield "PSNR", "equal" if psnr == float("inf") else f"{psnr:.2f} dB"
-
-
-def codec_for(
-    data: Data, weights_file: Path | None, device: str, threads: int | None, max_pixels: int
-) -> aecodec.Codec:
-    """The codec of a file, made once for all files of its model."""
-    from aecodec import weights
-
-    wanted = None if weights_file else aecodec.read_header(data, max_pixels=max_pixels).model_id
-    name = next((name for name, model_id in weights.SHIPPED.items() if model_id == wanted), None)
-    if name is None and weights_file is None:
-        return aecodec.Codec.load_for(data, device, threads=threads, max_pixels=max_pixels)  # tells what is missing
-    return _codec(weights_file or name, device, threads)
-
-
-@cache
-def _codec(weights: Path | str | None, device: str, threads: int | None) -> aecodec.Codec:
-    return aecodec.Codec.load(weights, device, threads=threads)
