@@ -38,7 +38,7 @@ from aecodec.format.container import (
     unpack,
 )
 from aecodec.format.digest import check_digest, digest_size, make_digest
-from aecodec.format.rescue import Loss, Remains, fill_lost, partial_alpha, salvage
+from aecodec.format.rescue import Cut, Loss, Remains, fill_lost, partial_alpha, salvage
 from aecodec.image import Metadata, Picture, check_size, from_picture, to_picture
 from aecodec.isolation import plain_torch
 from aecodec.networks.model import Autoencoder, complexity
@@ -208,9 +208,10 @@ class Codec:
     ) -> Partial:
         """The undamaged tiles of a truncated or damaged file, gray (128) for the others, and what was lost.
 
-        Up to 128 pixels from a lost tile the picture may differ a little from that of the sound file. Lost alpha makes
-        it opaque. region, scale and max_pixels are those of decode. Raises FormatError for a damaged header or where
-        no tile is left, and otherwise as decode.
+        Of a tile in which the file ends, what its beginning tells is shown, a coarse picture if no more; its loss is
+        in_part, since no checksum says that this is right. Up to 128 pixels from a lost tile the picture may differ a
+        little from that of the sound file. Lost alpha makes it opaque. region, scale and max_pixels are those of
+        decode. Raises FormatError for a damaged header or where no tile is left, and otherwise as decode.
         """
         remains = salvage(data, max_pixels=max_pixels)
         header = remains.header
@@ -223,12 +224,13 @@ class Codec:
         picture = Picture(pixels, header.gray, Metadata.from_sections(remains.sections), alpha)
         return Partial(from_picture(picture), [*losses, *alpha_losses])
 
-    def verify(self, data: Buffer, *, max_pixels: int = MAX_PIXELS) -> Verified:
+    def verify(self, data: Buffer | Container, *, max_pixels: int = MAX_PIXELS) -> Verified:
         """Decode a whole file and compare the picture with the digest, where there is one (encode with verify).
 
-        Raises what decode raises, and DigestError for a picture that is not what the encoder saw.
+        data may be what unpack has made of it. Raises what decode raises, and DigestError for a picture that is not
+        what the encoder saw.
         """
-        container = unpack(data, max_pixels=max_pixels)
+        container = data if isinstance(data, Container) else unpack(data, max_pixels=max_pixels)
         image = self._show(container, container.header.bounds, 1)
         digest = container.sections.get(SectionKind.DIGEST)
         return Verified(image, None if digest is None else check_digest(digest, image))
@@ -361,9 +363,24 @@ class Codec:
 
         found = self.workers.map(parse, list(zip(header.tiles(), remains.tiles, strict=True)))
         losses = [*remains.losses, *(loss for loss in found if loss is not None)]
-        if sum(loss.box is not None for loss in losses) == len(remains.tiles):
+        if remains.cut is not None:
+            box = header.tiles()[remains.cut.number]
+            loss = self._parse_cut(remains.cut, symbols, box, header)
+            losses = [loss if one.box == loss.box else one for one in losses]
+        if sum(loss.box is not None and not loss.in_part for loss in losses) == len(remains.tiles):
             raise FormatError(f"none of {len(remains.tiles)} tiles is left: {losses[-1].reason}")
         return symbols, losses
+
+    def _parse_cut(self, cut: Cut, symbols: Symbols, box: Box, header: Header) -> Loss:
+        """Put what is left of a tile in which the file ends."""
+        part = Symbols.zeros(self.weights.prior, box)
+        seen = box.grown(0, header.bounds)
+        try:
+            self.tile_coder.parse(cut.stream, part, box, header.level, cut=True)
+        except FormatError:
+            return Loss(f"{cut.reason}, too early for a coarse picture", seen)
+        symbols.put(part)
+        return Loss(f"{cut.reason}, which are shown unchecked", seen, in_part=True)
 
 
 def _sections(picture: Picture, header: Header, *, digest: bool) -> dict[SectionKind, bytes]:

@@ -327,6 +327,17 @@ def test_what_a_file_holds_is_checked_once(tiny: Codec, checked: Counter[str]) -
         assert checked == once
 
 
+def test_commands_check_what_a_file_holds_once(tmp_path: Path, checked: Counter[str]) -> None:
+    """But the header of what is decoded, which tells the weights first."""
+    unpack(GOLDEN.read_bytes())
+    once = checked.copy()
+    for command, target, headers in (("decode", [tmp_path / "a.png"], 2), ("verify", [], 1)):
+        checked.clear()
+        words = [command, GOLDEN, *target, "--weights", DATA / "tiny.safetensors"]
+        assert CliRunner().invoke(main, [str(word) for word in words]).exit_code == 0
+        assert checked == once | Counter(header=headers), command
+
+
 @pytest.mark.parametrize("effort", [0, 3, 4])
 def test_the_table_index_of_a_picture_is_computed_once(
     tiny: Codec, monkeypatch: pytest.MonkeyPatch, effort: int

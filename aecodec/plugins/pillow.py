@@ -105,7 +105,7 @@ def _decode(data: bytes, factor: int) -> Image.Image:
     except CodecError as error:
         raise OSError(str(error)) from error
     tiles = sum(loss.box is not None for loss in losses)
-    lost = "" if not tiles else ", 1 tile is lost" if tiles == 1 else f", {tiles} tiles are lost"
+    lost = "" if not tiles else ", 1 tile is lost or cut off" if tiles == 1 else f", {tiles} tiles are lost or cut off"
     reason = losses[0].reason if losses else str(damage)
     warnings.warn(f"the file is damaged{lost}: {reason}", PictureWarning, stacklevel=3)
     return image

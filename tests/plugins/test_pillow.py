@@ -243,14 +243,13 @@ def test_damaged_files_load_as_far_as_they_go_where_pillow_is_told_so(
         Image.open(io.BytesIO(cut)).load()
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     image = Image.open(io.BytesIO(cut))
-    with pytest.warns(aecodec.PictureWarning, match="the file is damaged, 1 tile is lost: "):
+    with pytest.warns(aecodec.PictureWarning, match="the file is damaged, 1 tile is lost or cut off: "):
         image.load()
-    assert np.asarray(image)[:, 64:].tolist() == np.full((64, 64, 3), 128).tolist()
-    assert np.asarray(image)[:, :32].std() > 5
     sound = Image.open(io.BytesIO(data))
     sound.load()  # says nothing
+    assert np.abs(np.asarray(image).astype(int) - np.asarray(sound)).mean() < 5
     with pytest.raises(OSError, match="none of 2 tiles is left"):
-        Image.open(io.BytesIO(data[:60])).load()
+        Image.open(io.BytesIO(data[:40])).load()
 
 
 def test_metadata_in_every_form_that_pillow_takes(coffee: Image.Image) -> None:

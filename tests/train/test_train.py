@@ -334,6 +334,27 @@ def test_inward_clamp_passes_gradients_only_inward() -> None:
     assert x.grad.tolist() == [0.0, -1.0, 1.0, 1.0, 0.0]
 
 
+def test_pictures_of_plugins_are_trained_on_and_others_are_counted(tmp_path: Path, coffee: Image.Image) -> None:
+    """In a process that has read nothing else: the plugins are not registered yet."""
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    coffee.crop((0, 0, 64, 48)).save(tmp_path / "a.HEIC", format="HEIF")
+    coffee.crop((0, 0, 64, 48)).save(tmp_path / "a.png")
+    (tmp_path / "b.gif").touch()
+    (tmp_path / "._b.heic").touch()
+    (tmp_path / "notes.txt").touch()
+    code = (
+        "import sys, warnings, pathlib; sys.modules['pillow_jxl'] = None; warnings.simplefilter('always');"
+        "sys.modules.update(dict.fromkeys(sys.argv[2:]));"
+        "from aecodec.train.data import load_squares;"
+        "print(len(load_squares([pathlib.Path(sys.argv[1])], quiet=True)))"
+    )
+    other, heic = "1 .gif (not for training)", "1 .heic (install pillow-heif)"
+    for missing, count, told in (([], "2", other), (["pillow_heif"], "1", f"{other}, {heic}")):
+        done = subprocess.run([sys.executable, "-P", "-c", code, tmp_path, *missing], capture_output=True, text=True)
+        assert (done.returncode, done.stdout.strip()) == (0, count), done.stderr
+        assert f"PictureWarning: pictures that are left out: {told}\n" in done.stderr
+
+
 def test_unreadable_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"broken\.png"):
