@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 class StreamError(ValueError): ...
+class EndError(StreamError): ...
 
 class Tables:
     def __init__(

@@ -128,9 +128,14 @@ def _under(prefix: str, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[A
 
 def load_for(model_id: int) -> Weights:
     """The shipped weights that a file needs. Raises UnsupportedError, naming both sides, where there are none."""
+    return load(shipped_name(model_id))
+
+
+def shipped_name(model_id: int) -> str:
+    """The name of the shipped weights that a file needs. Raises as load_for."""
     for name, shipped in SHIPPED.items():
         if shipped == model_id:
-            return load(name)
+            return name
     raise missing(model_id, *SHIPPED.values())
 
 

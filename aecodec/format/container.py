@@ -347,12 +347,18 @@ def _sections(data: Data) -> Iterator[tuple[int, int, int]]:
 
 def section_at(data: Data, place: int) -> tuple[int, int]:
     """Kind and length of the payload of a section. Raises TruncatedError where it does not end within the data."""
-    start = place + SECTION_OVERHEAD
-    if len(data) < start:
+    kind, length = section_front(data, place)
+    there = len(data) - place - SECTION_OVERHEAD
+    if there < length:
+        raise TruncatedError(f"section {kind:#04x} needs {length} bytes, got {there}")
+    return kind, length
+
+
+def section_front(data: Data, place: int) -> tuple[int, int]:
+    """Kind and length of the payload of a section, which may end behind the data. Raises TruncatedError."""
+    if len(data) - place < SECTION_OVERHEAD:
         raise TruncatedError(f"section header needs {SECTION_OVERHEAD} bytes, got {len(data) - place}")
     kind, length = _SECTION.unpack_from(data, place)
-    if len(data) - start < length:
-        raise TruncatedError(f"section {kind:#04x} needs {length} bytes, got {len(data) - start}")
     return kind, length
 
 

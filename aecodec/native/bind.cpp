@@ -57,7 +57,8 @@ void table_index(Array<float, 3> sums, Array<std::int32_t, 1> multiplier, Array<
 }  // namespace
 
 NB_MODULE(_native, m) {
-  nb::exception<aecodec::StreamError>(m, "StreamError", PyExc_ValueError);
+  const auto stream_error = nb::exception<aecodec::StreamError>(m, "StreamError", PyExc_ValueError);
+  nb::exception<aecodec::EndError>(m, "EndError", stream_error);
   nb::class_<aecodec::Tables>(m, "Tables")
       .def("__init__", &make_tables, "cumulative"_a.noconvert(), "lengths"_a.noconvert(),
            "offsets"_a.noconvert())
