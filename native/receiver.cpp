@@ -755,8 +755,12 @@ void Receiver::Strip::read_symbols(int row, std::size_t half, int column, std::s
   const std::size_t plane = unsigned_(r_.window.height()) * unsigned_(r_.window.width());
   const std::int16_t* y = r_.symbols.y + half * n_.half * plane + unsigned_(row - r_.window.top) * unsigned_(r_.window.width()) +
                           (column - r_.window.left);
-  for (std::size_t c = 0; c < n_.half; ++c, y += plane)
-    for (std::size_t p = 0; p < positions; ++p) symbols_[p * n_.half + c] = y[2 * p];
+  constexpr std::size_t kTogether = 8;  // channels: writes one beside the other
+  for (std::size_t c = 0; c < n_.half; c += kTogether, y += kTogether * plane) {
+    const std::size_t channels = std::min(kTogether, n_.half - c);
+    for (std::size_t p = 0; p < positions; ++p)
+      for (std::size_t i = 0; i < channels; ++i) symbols_[p * n_.half + c + i] = y[i * plane + 2 * p];
+  }
 }
 
 // What the strip is asked for of `channels` from `channel` on, of positions `apart` columns apart from each other

@@ -18,7 +18,7 @@ struct Plain {
   };
   using Weights = const std::int16_t*;
   struct Pair {
-    std::int32_t first, second;
+    std::int16_t first, second;
   };
   struct Shift {
     explicit Shift(int count_) : count(count_), half(std::int64_t{1} << (count_ - 1)) {}
