@@ -14,7 +14,7 @@ TOOLS = $(firstword $(wildcard .venv/editable) .venv/developer)
 .PHONY: dev demo test test-fast lint bench fuzz clean
 
 # The library as a user gets it: a built wheel, not the source tree.
-.venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find aecodec cli -type f -not -path '*/__pycache__/*')
+.venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find aecodec cli native -type f -not -path '*/__pycache__/*')
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
 	rm -rf .venv/wheel
 	$(PIP) torch
