@@ -17,8 +17,8 @@ from aecodec import weights
 from aecodec.arguments import as_integer, as_number
 from aecodec.coding.prior import SCALES
 from aecodec.coding.symbols import Symbols, TileCoder
-from aecodec.decoder.exact import ExactReceiver
-from aecodec.decoder.synthesis import Synthesizer, needed_around
+from aecodec.decoder.exact import ExactReceiver, needed_around
+from aecodec.decoder.synthesis import Synthesizer
 from aecodec.encoder.analysis import Analyzer, Progress
 from aecodec.encoder.effort import DEFAULT_EFFORT, pick_effort
 from aecodec.encoder.target import TargetEncoder, pick_target
@@ -104,9 +104,7 @@ class Codec:
     def __reduce__(self) -> tuple[Callable[..., Codec], tuple[weights.Weights, torch.device]]:
         """It travels as its weights and is built anew: threads stay, and torch may be in any mode there."""
         coder, threads = self.tile_coder.entropy_coder, self.workers.threads
-        make = partial(
-            type(self), entropy_coder=coder, threads=threads, work_tile=self.work_tile, backend=self.backend
-        )
+        make = partial(type(self), entropy_coder=coder, threads=threads, work_tile=self.work_tile, backend=self.backend)
         return make, (self.weights, self.device)
 
     @classmethod

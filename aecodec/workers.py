@@ -31,10 +31,14 @@ class Workers:
         self.device = device
         self._pools: dict[tuple[int, int | None, int], ThreadPoolExecutor] = {}
 
+    @property
+    def count(self) -> int:
+        """Threads that may work at once in this process now; a forked one has one."""
+        return 1 if is_forked() else self.threads or torch.get_num_threads()
+
     def map(self, work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
         """work(part) for every part: a thread for each, or one by one with all of torch's threads where that is it."""
-        default = torch.get_num_threads()
-        threads = 1 if is_forked() else self.threads or default
+        default, threads = torch.get_num_threads(), self.count
         if self.device.type == "cpu" and min(threads, len(parts)) > 1:
             return list(self._pool(threads, 1).map(work, parts))
         if self.device.type == "cpu" and threads != default:  # not by a switch, which other threads would feel

@@ -47,7 +47,7 @@ def read_container(data: bytes) -> tuple[Header, list[bytes], bytes | None]:
     """Section 1: the header, the payloads of the tiles and of the alpha section."""
     magic, version, flags, level, width, height, model_id, tile = struct.unpack("<4sBBHHHIB", data[:17])
     assert magic == b"\xae\x61\x65\x63"
-    assert version == 1
+    assert version == 2
     end = 18 if flags & 4 else 17
     (crc,) = struct.unpack("<I", data[end : end + 4])
     assert crc == zlib.crc32(data[:end])

@@ -87,7 +87,7 @@ def cases() -> dict[str, Case]:
     return {
         "empty": Case(b"", TruncatedError, "header needs 21 bytes, got 0"),
         "wrong-magic": Case(b"\xaeaed" + gray[4:], FormatError, "not an .aec file: starts with ae 61 65 64"),
-        "newer-version": Case(reheader(gray, version=2), UnsupportedError, "format version 2"),
+        "newer-version": Case(reheader(gray, version=3), UnsupportedError, "format version 3"),
         "truncated-header": Case(gray[:20], TruncatedError, "header needs 21 bytes, got 20"),
         "crc-of-header": Case(flipped(gray, 9), FormatError, "header is damaged: CRC-32"),
         "reserved-flag": Case(reheader(gray, flags=0x81), UnsupportedError, "header flags 0x81"),

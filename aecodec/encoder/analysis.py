@@ -194,12 +194,11 @@ class Analyzer:
             seen = box.grown(MEAN_HALO, header.padded)
             dead = self.runtime.tensor(dead_zone[_indexed(symbols)[:, *seen.cells(Y_STRIDE)]])
             code = _rounding(self.runtime.tensor(_gather(y, seen)), dead)
-            z_symbols = symbols.z[:, *region.cells(STRIDE)]
             with self.runtime.plain():
                 if self.exact:
-                    prediction = self.exact.predict(z_symbols, region, header, code, seen)
+                    prediction = self.exact.predict(symbols.z, header, code, seen)
                 else:
-                    z_hat = self.runtime.tensor(z_symbols)
+                    z_hat = self.runtime.tensor(symbols.z[:, *region.cells(STRIDE)])
                     prediction = self.network.predict(z_hat, gains, code, seen.relative_to(region).cells(Y_STRIDE))
             y_symbols = prediction.symbols[0][:, *box.relative_to(seen).cells(Y_STRIDE)]
             symbols.y[:, *box.cells(Y_STRIDE)] = y_symbols.short().cpu().numpy()
@@ -223,9 +222,8 @@ class Analyzer:
         dead = self.runtime.on_device(torch.from_numpy(self.costs.dead_zone(effort.dead_zone)[index]))
         with self.runtime.plain():
             if self.exact:
-                whole = header.padded
                 parts = [
-                    self.exact.predict(one, whole, header, _rounding(*around), whole).symbols
+                    self.exact.predict(one, header, _rounding(*around), header.padded).symbols
                     for one, *around in zip(z, y.split(1), dead.split(1), strict=True)
                 ]
                 y_symbols = torch.cat(parts).short().numpy()

@@ -134,8 +134,8 @@ def anchor_weights(position: Tensor) -> Tensor:
 class Analysis(nn.Module):
     """g_a: x [B, 3, H, W] -> y [B, M, H/16, W/16], scaled by the gain of y.
 
-    A linear transform of each block stands beside the blocks, which alone would pass no more channels than they are wide
-    (the idea is AuxT's, arXiv 2501.13751).
+    A linear transform of each 16x16 pixels stands beside the blocks, which alone would pass no more channels than they
+    are wide (the idea is AuxT's, arXiv 2501.13751).
     """
 
     def __init__(self, config: ModelConfig) -> None:

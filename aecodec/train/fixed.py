@@ -1,7 +1,7 @@
 """The receiver in integers (docs/format.md, section 6): formats from ranges seen on pictures, layers from floats.
 
-Whatever the pictures are, 32-bit sums cannot overflow: each row of a layer is as fine as that allows. What ranges decide is
-only how much room a tensor has before it is cut.
+Whatever the pictures are, 32-bit sums cannot overflow: each row of a layer is as fine as that allows. What ranges
+decide is only how much room a tensor has before it is cut.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,8 @@ Arrays = dict[str, NDArray[Any]]
 
 LIMIT = 32767  # largest input and output of a layer
 SUM_LIMIT = 2**31 - 1
-# Room above the largest value seen, and how much less a channel may have than the largest of its tensor. Means need fine
-# weights, which like numbers of one size have, and may be cut: the encoder predicts the same ones. Pixels may not.
+# Room above the largest value seen, and how much less a channel may have than the largest of its tensor. Means need
+# fine weights, which numbers of one unit allow, and may be cut: the encoder predicts the same ones. Pixels may not.
 MEAN_ROOM, MEAN_SPREAD = 2.0, 1.0
 PIXEL_ROOM, PIXEL_SPREAD = 4.0, 64.0
 LOG_PLACES = 16  # binary places of the logarithm of a gain
@@ -67,8 +68,7 @@ class Ranges:
             weights = anchor_weights(position.expand(len(x)))
             y = self.network.analyze(x, weights)
             z = self.network.hyper_analyze(y, weights).clamp(-Z_LIMIT, Z_LIMIT).round()
-            y_hat = self.network.predict(z, weights, lambda mean, step, y=y: (y / step - mean).round()).y_hat
-            self.network.synthesize(y_hat, weights)
+            self.network.synthesize(self.network.predict(z, weights, partial(_rounded, y)).y_hat, weights)
         for hook in hooks:
             hook.remove()
 
@@ -195,10 +195,10 @@ class _Converter:
 
     def gained_layer(self, name: str, before: NDArray[np.float64], after: NDArray[np.float64], gain: str) -> None:
         weight, bias = self.floats(name)
-        weight, bias, ratio = _rows(weight * before, bias)
+        integers, sums, ratio = _rows(weight * before, bias)
         log = np.log2(ratio / after) + self.log_gain(gain)
         shift = math.floor(min(62, MAX_LOG_GAIN - log.max()))
-        self.arrays[f"{name}.weight"], self.arrays[f"{name}.bias"] = weight, bias
+        self.arrays[f"{name}.weight"], self.arrays[f"{name}.bias"] = integers, sums
         self.arrays[f"{name}.format"] = np.array([shift, 0], np.int32)
         self.arrays[gain] = _log_integers(log + shift)
 
@@ -231,6 +231,10 @@ class _Converter:
         module: Any = self.modules[name]
         logs: NDArray[np.float64] = module.log_gain.detach().double().numpy() / math.log(2)
         return logs
+
+
+def _rounded(y: Tensor, mean: Tensor, step: Tensor) -> Tensor:
+    return (y / step - mean).round()
 
 
 def _unit(places: int) -> NDArray[np.float64]:

@@ -219,7 +219,7 @@ def test_info_tells_the_header(photo: Path) -> None:
     facts = json.loads(run("info", path, "--json").output)
     assert facts == {
         "file": str(path),
-        "format_version": 1,
+        "format_version": 2,
         "width": 200,
         "height": 130,
         "mode": "RGB",

@@ -160,7 +160,7 @@ def other_weights(data: bytes) -> bytes:
 
 def test_files_that_this_aecodec_cannot_read_are_errors_of_pillow(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = saved.read_bytes()
-    with pytest.raises(OSError, match="format version 2"):
+    with pytest.raises(OSError, match="format version 3"):
         Image.open(io.BytesIO(MAGIC + bytes([FORMAT_VERSION + 1]) + data[5:]))
     foreign = Image.open(io.BytesIO(other_weights(data)))
     assert foreign.size == (600, 400)
