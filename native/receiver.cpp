@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -457,7 +459,6 @@ class Receiver::Strip {
   Stage coarse_, middle_;         // h_s.blocks at 1/32, 1/16
   Stage first_, second_;          // mean0.block, mean1.block
   std::array<Stage, 2> body_;     // g_s.blocks
-  int next_first_, next_second_;  // rows
   Ring<std::int16_t> features_;   // [y0 of a half, f]
   Ring<std::int32_t> step_, y_hat_;
   Ring<std::int16_t> u_;
