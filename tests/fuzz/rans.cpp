@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "../../aecodec/native/rans.hpp"
+#include "../../native/rans.hpp"
 
 namespace {
 
