@@ -84,7 +84,7 @@ class Decoding {
     const std::int32_t side = header_.tile_side();
     const Box tiles = needed.aligned(side).intersection(header_.padded());  // whole ones
     const std::int32_t strip = height_within(limits_.window, tiles.width(), side);
-    const std::int32_t step = progress_ ? height_within(limits_.progress, area.width(), kStride) : area.height();
+    const std::int32_t step = progress_ ? height_within(limits_.progress, area.width(), kStride) : header_.padded().bottom;
     tell(0);
     Window window(prior_, {tiles.left, tiles.top, tiles.right, tiles.top});
     std::int32_t done = area.top;

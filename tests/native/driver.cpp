@@ -5,7 +5,7 @@
 //
 //   driver symbols WEIGHTS FILE...     header fields and SHA-256 of the symbols
 //   driver weights FILE...             model_id
-//   driver paint WEIGHTS FILE X Y WIDTH HEIGHT FACTOR CHANNELS THREADS OUT
+//   driver paint WEIGHTS (FILE X Y WIDTH HEIGHT FACTOR CHANNELS THREADS OUT)...     size of the pixels in OUT
 
 #include <cstdio>
 #include <fstream>
@@ -121,12 +121,14 @@ int main(int argc, char** argv) {
     const File file(argv[2]);
     const Prior prior{Weights(file.bytes())};
     for (int i = 3; i < argc; ++i) report([&] { return symbols(prior, File(argv[i])); });
-  } else if (command == "paint" && argc == 12) {
+  } else if (command == "paint" && argc % 9 == 3) {
     const File file(argv[2]);
     const Prior prior{Weights(file.bytes())};
-    std::vector<int> numbers;
-    for (int i = 4; i < 11; ++i) numbers.push_back(std::stoi(argv[i]));
-    report([&] { return painted(prior, File(argv[3]), numbers, argv[11]); });
+    for (char** job = argv + 3; job < argv + argc; job += 9) {
+      std::vector<int> numbers;
+      for (int i = 1; i < 8; ++i) numbers.push_back(std::stoi(job[i]));
+      report([&] { return painted(prior, File(job[0]), numbers, job[8]); });
+    }
   } else {
     return 2;
   }

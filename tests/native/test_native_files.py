@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import struct
@@ -15,8 +14,7 @@ import pytest
 from make_golden import CONTEXT_GOLDEN, GOLDEN, SHIPPED_GOLDEN, symbols_sha256
 from make_invalid import INVALID, cases
 from mutations import mend, mutate
-from native_build import Driver
-from safetensors.numpy import load_file
+from native_build import Driver, stored, weights_file
 from support import DATA
 
 from aecodec import Codec, CodecError, FormatError, TruncatedError, UnsupportedError, read_header
@@ -83,28 +81,6 @@ def test_mutated_files_are_taken_or_refused_as_in_python(driver: Driver, tiny: C
 
 
 # -- Weights
-
-
-def stored(index: dict[str, Any] | bytes, data: bytes) -> bytes:
-    """A safetensors file of any index."""
-    raw = index if isinstance(index, bytes) else json.dumps(index).encode()
-    return struct.pack("<Q", len(raw)) + raw + data
-
-
-def weights_file(change: Callable[[dict[str, np.ndarray]], None] | None = None) -> bytes:
-    """Those of the tiny model, changed, with a digest that is right."""
-    arrays = {name: array for name, array in load_file(TINY).items() if not name.startswith("network.")}
-    if change:
-        change(arrays)
-    index: dict[str, Any] = {}
-    data, digest = b"", hashlib.sha256(b"{}")
-    for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {array.dtype.str} {list(array.shape)}\n".encode() + array.tobytes())
-        dtype = {"int8": "I8", "int16": "I16", "int32": "I32", "float16": "F16", "float32": "F32"}[array.dtype.name]
-        index[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": [len(data), len(data) + array.nbytes]}
-        data += array.tobytes()
-    index["__metadata__"] = {"format": "aecodec weights 1", "config": "{}", "sha256": digest.hexdigest()}
-    return stored(index, data)
 
 
 def edited(edit: Callable[[dict[str, Any]], None]) -> bytes:
