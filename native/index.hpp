@@ -14,7 +14,8 @@ constexpr std::int64_t kLastScale = 63;
 
 // sums [channels * 16, height * width] are whole numbers below 2^24 in magnitude; index is [channels, 4 * height, 4 * width].
 // REQUIRES: 0 < shift < 32.
-inline void table_index(const float* sums, const std::int32_t* multiplier, const std::int64_t* bias, int shift,
+template <typename Sum>
+void table_index(const Sum* sums, const std::int32_t* multiplier, const std::int64_t* bias, int shift,
                         std::size_t channels, std::size_t height, std::size_t width, std::uint8_t* index) {
   const std::int64_t half = std::int64_t{1} << (shift - 1);
   for (std::size_t line = 0; line < channels * height * kSide; ++line) {  // lines of index, in order

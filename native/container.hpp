@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The .aec file: header, sections of metadata and alpha, tile sections (docs/format.md, section 1). Bytes only.
+//
+// Everything read here is hostile until it is checked: magic, version, checksum, ranges and lengths come before any
+// allocation that depends on them.
+
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "box.hpp"
+
+namespace aecodec {
+
+constexpr std::uint64_t kMaxPixels = std::uint64_t{1} << 28;  // default cap
+constexpr std::size_t kHeaderSize = 21;                       // and one more with constant alpha
+
+struct Bytes {
+  const std::uint8_t* data = nullptr;
+  std::size_t size = 0;
+};
+
+enum SectionKind : std::uint8_t {
+  kTile = 0x01,
+  kAlpha = 0x02,
+  kIcc = 0x81,
+  kExif = 0x82,
+  kXmp = 0x83,
+  kDensity = 0x84,
+  kDigest = 0x85,
+};
+
+struct Header {
+  std::int32_t width = 0;      // pixels, 1..65535
+  std::int32_t height = 0;     // pixels, 1..65535
+  int level = 0;               // quality in hundredths, 100..10000
+  std::uint32_t model_id = 0;  // first 4 bytes of the SHA-256 of the weights, little-endian
+  std::int32_t tile = 0;       // side of a tile in kStride pixels, 1..64
+  bool gray = false;
+  bool alpha = false;
+  int constant_alpha = -1;  // 0..255, -1 where alpha is not one value
+
+  Box bounds() const { return {0, 0, width, height}; }
+  Box padded() const { return bounds().aligned(kStride); }
+  std::int32_t tile_side() const { return tile * kStride; }
+  std::int32_t tile_columns() const { return (width + tile_side() - 1) / tile_side(); }
+  std::int32_t tile_rows() const { return (height + tile_side() - 1) / tile_side(); }
+  std::size_t tile_count() const {
+    return static_cast<std::size_t>(tile_columns()) * static_cast<std::size_t>(tile_rows());
+  }
+
+  // Tile i of the padded picture in the order of the file: rows from the top, each from the left.
+  Box tile_box(std::size_t i) const;
+};
+
+// A file taken apart. It points into the bytes of the file.
+struct Container {
+  Header header;
+  Bytes alpha;               // payload of the alpha section, nothing without one
+  std::vector<Bytes> tiles;  // the stream of each tile; nothing where it was not asked for
+};
+
+// The header of a file, of which the first kHeaderSize + 1 bytes are enough. Throws Error.
+Header read_header(Bytes file, std::uint64_t max_pixels);
+
+// Take a file apart and check everything but the streams and what is in the alpha of tiles. Tiles that share nothing with
+// `area` are neither read nor checked. Throws Error.
+Container unpack(Bytes file, const Header& header, const Box& area);
+
+// The payload of a section before the tiles, nothing where there is none. Throws Error.
+Bytes find_section(Bytes file, SectionKind kind);
+
+std::uint32_t read_u32(const std::uint8_t* bytes);
+
+}  // namespace aecodec
