@@ -76,7 +76,7 @@ class Codec:
         work_tile: int = 8,
         backend: str = "auto",
     ) -> None:
-        """backend as for load. work_tile: height of what the networks see at once, without halo, in 64 pixels, 1..64."""
+        """backend as for load. work_tile: height of what networks see at once, without halo, in 64 pixels, 1..64."""
         work_tile = as_integer("work_tile", work_tile)
         if not 1 <= work_tile <= MAX_TILE:
             raise InputError(f"work_tile must be 1..{MAX_TILE}, got {work_tile}")
@@ -120,10 +120,10 @@ class Codec:
         """A codec with shipped weights (by name; default "m") or those of a .safetensors file.
 
         device is "auto" (CUDA where there is one), "cpu" or "cuda". threads is how many work at once on a CPU, 1..1024,
-        by default as many as torch uses. entropy_coder="compressai" writes the same bytes through CompressAI's coder, for
-        reference. backend="exact" decodes by the integers that define the pixels of a file, "float" by the networks that
-        these were made from (how far they differ: docs/format.md, section 6.5); "auto" is exact on a CPU and float on a
-        GPU. Raises InputError for weights, a device, a backend or a number that cannot be used.
+        by default as many as torch uses. entropy_coder="compressai" writes the same bytes through CompressAI's coder,
+        for reference. backend="exact" decodes by the integers that define the pixels of a file, "float" by the networks
+        that these were made from (docs/format.md, section 6.5); "auto" is exact on a CPU and float on a GPU.
+        Raises InputError for weights, a device, a backend or a number that cannot be used.
         """
         return cls(
             weights.load(model), pick_device(device), entropy_coder=entropy_coder, threads=threads, backend=backend

@@ -137,7 +137,7 @@ def encode(
     report.timing("write")
     H, W, _ = picture.pixels.shape
     report.result(target, f"{len(data)} bytes, {8 * len(data) / W / H:.3f} bits per pixel")
-    tasks.tell_growth(target, data, source)
+    tasks.tell_growth(data, source)
 
 
 def model_id(model: Path | str | None) -> int:

@@ -154,7 +154,7 @@ class Encoding(NamedTuple):
 
     def work(self, job: Job) -> Outcome:
         target = _target(job)
-        before = job.source.stat()
+        before = _stat(job.source)
         picture = read_picture(job.source, max_pixels=self.max_pixels, strip=self.strip)
         codec = load(self.weights, self.device, self.threads)
         self.refuse_other(job)
@@ -164,11 +164,11 @@ class Encoding(NamedTuple):
                     return Outcome(str(job.source), str(target), "up to date")
         data = codec.encode(picture, max_pixels=self.max_pixels, **self.options)
         psnr = round(measure(codec, picture, data, "psnr", self.max_pixels), 3) if self.measure else None
-        after = job.source.stat()  # a younger source than what is in a file would count as up to date
+        after = _stat(job.source)  # a younger source than what is in a file would count as up to date
         if after.st_size != before.st_size or after.st_mtime > before.st_mtime:  # no time is no change
             raise InputError(f"{job.source} has changed while it was encoded")
         replace_file(target, data)
-        tell_growth(target, data, job.source)
+        tell_growth(data, job.source)
         return Outcome(str(job.source), str(target), "done", after.st_size, len(data), psnr)
 
     def refuse_other(self, job: Job) -> None:
@@ -305,16 +305,20 @@ def tell_losses(losses: Sequence[Loss], header: Header) -> None:
         )
 
 
-def tell_growth(target: Place, data: bytes, source: Place) -> None:
+def _stat(place: Place) -> Any:
+    try:
+        return place.stat()
+    except OSError as error:
+        raise InputError(f"{place} cannot be read: {error.strerror or error}") from error
+
+
+def tell_growth(data: bytes, source: Place) -> None:
     """A PictureWarning where a picture had less bytes before; nothing of pipes, whose size nobody knows."""
     if is_stream(source) or (isinstance(source, Path) and not source.is_file()):
         return
     before = source.stat().st_size
     if len(data) > before:
-        what = "the result" if is_stream(target) else target
-        warnings.warn(
-            f"{what} is larger than {source}: {len(data)} bytes, {before} before", PictureWarning, stacklevel=2
-        )
+        warnings.warn("the .aec file is larger than its source", PictureWarning, stacklevel=2)
 
 
 def _place(loss: Loss) -> str:

@@ -56,6 +56,7 @@ def main() -> None:
         manifest = json.loads(manifest_path.read_text()) if manifest_path.exists() else {}
         width, height, mode, quality, tile = CASES.get(name, (250, 170, "RGB", 60, 2))
         image = coffee.resize((width, height), Image.Resampling.LANCZOS).convert(mode)
+        image.info.clear()
         if name == "metadata":
             exif = Image.Exif()
             exif[ExifTags.Base.Artist] = "aecodec"

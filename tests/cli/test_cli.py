@@ -569,12 +569,12 @@ def test_result_that_is_larger_than_its_source_is_said(tmp_path: Path, coffee: I
     Image.new("1", (40, 40)).save(scan)
     packed, report = tmp_path / "a.aec", tmp_path / "report.csv"
     result = run("encode", scan, packed, *TINY)
-    growth = f"is larger than {scan}: {packed.stat().st_size} bytes, {scan.stat().st_size} before"
-    assert (result.exit_code, result.stderr) == (0, f"Note: {packed} {growth}\n")
+    growth = "the .aec file is larger than its source"
+    assert (result.exit_code, result.stderr) == (0, f"Note: {growth}\n")
     assert run("encode", scan, packed, *TINY, "--quiet").stderr == ""
     assert run("encode", photo, packed, *TINY).stderr == ""
     result = run("encode", scan.parent, tmp_path / "out", *TINY, "-j", "1", "--report", report)
     assert result.exit_code == 0
     with report.open() as file:
         notes = {Path(row["source"]).name: row["notes"] for row in csv.DictReader(file)}
-    assert notes == {"scan.png": f"{tmp_path / 'out' / 'scan.png.aec'} {growth}", "photo.png": ""}
+    assert notes == {"scan.png": growth, "photo.png": ""}
