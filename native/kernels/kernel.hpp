@@ -13,7 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#if defined(__x86_64__) || defined(_M_X64)
+#if !defined(AECODEC_PLAIN) && (defined(__x86_64__) || defined(_M_X64))
 #define AECODEC_X86
 #endif
 
