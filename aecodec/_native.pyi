@@ -1,7 +1,11 @@
-"""Bounds-checked rANS coder (native/rans.hpp) and the table index (native/index.hpp)."""
+"""Bounds-checked rANS coder (native/rans.hpp), table index (native/index.hpp), receiver (native/receiver.hpp)."""
+
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+Sides: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 class StreamError(ValueError): ...
 
@@ -24,3 +28,55 @@ class Decoder:
     def __init__(self, data: bytes) -> None: ...
     def decode(self, indexes: NDArray[np.uint16], tables: Tables, symbols: NDArray[np.int16]) -> None: ...
     def finish(self) -> None: ...
+
+class Receiver:
+    """Symbols z [N, h / 64, w / 64] and y [M, h / 16, w / 16] of a window of the padded picture (width, height)."""
+
+    def __init__(self, arrays: dict[str, NDArray[np.generic]], N: int, M: int, kernel: str = "") -> None: ...
+    def render(
+        self,
+        z: NDArray[np.int8],
+        y: NDArray[np.int16],
+        window: Sides,
+        padded: tuple[int, int],
+        level: int,
+        area: Sides,
+        factor: int,
+        threads: int,
+        out: NDArray[np.uint8],
+    ) -> None: ...
+    def y_hat(
+        self,
+        z: NDArray[np.int8],
+        y: NDArray[np.int16],
+        window: Sides,
+        padded: tuple[int, int],
+        level: int,
+        area: Sides,
+        threads: int,
+        out: NDArray[np.int32],
+    ) -> None: ...
+    def predict_first(
+        self,
+        z: NDArray[np.int8],
+        window: Sides,
+        padded: tuple[int, int],
+        level: int,
+        area: Sides,
+        threads: int,
+        step: NDArray[np.int32],
+        mean: NDArray[np.int32],
+    ) -> None: ...
+    def predict_second(
+        self,
+        z: NDArray[np.int8],
+        y0: NDArray[np.int16],
+        window: Sides,
+        padded: tuple[int, int],
+        level: int,
+        area: Sides,
+        threads: int,
+        mean: NDArray[np.int32],
+    ) -> None: ...
+    @staticmethod
+    def kernels() -> list[str]: ...

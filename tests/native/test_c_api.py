@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from make_golden import GOLDEN
 from make_invalid import INVALID, cases
-from native_build import ROOT, weights_file
+from native.building import ROOT, smallest_weights, weights_file
+from native.random_networks import TINY, random_arrays
+from native.reference import Reference
 from numpy.typing import NDArray
 
 from aecodec import Codec, FormatError, TruncatedError, UnsupportedError, read_header
@@ -199,6 +201,21 @@ def test_the_same_pixels_by_region_threads_stride_and_channels(
 
 
 @pytest.mark.parametrize("reduction", [1, 2, 4, 8])
+@pytest.mark.parametrize("name", ["tiles", "gray", "1x300_tall"])
+def test_pixels_are_those_of_the_document(
+    library: Library, weights: ctypes.c_void_p, model_id: int, tiny: Codec, name: str, reduction: int
+) -> None:
+    data = (GOLDEN / f"{name}.aec").read_bytes()
+    header = read_header(data)
+    reference = Reference(random_arrays(TINY, 0), header.level)
+    frame = header.bounds.reduced(reduction)
+    pixels = reference.render(reference.y_hat(*tiny.decode_symbols(data)), reduction)[: frame.bottom, : frame.right]
+    if header.gray:
+        pixels = ((pixels.astype(int).sum(2, keepdims=True) + 1) // 3).astype(np.uint8)
+    assert np.array_equal(library.decode(weights, golden(name, model_id), reduction=reduction), pixels)
+
+
+@pytest.mark.parametrize("reduction", [1, 2, 4, 8])
 def test_reduced_sizes_round_outwards(
     library: Library, weights: ctypes.c_void_p, model_id: int, reduction: int
 ) -> None:
@@ -296,6 +313,7 @@ def test_weights_of_a_file(library: Library, model_id: int, tmp_path: Path) -> N
     library.call("weights_load_file", str(path).encode(), ctypes.byref(loaded))
     assert library.c.aecodec_weights_model_id(loaded) == model_id
     library.c.aecodec_weights_free(loaded)
+    library.c.aecodec_weights_free(library.load(smallest_weights()))
     for missing in (tmp_path / "missing", tmp_path):
         with pytest.raises(CError, match="cannot be") as caught:
             library.call("weights_load_file", str(missing).encode(), ctypes.byref(loaded))

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// Python bindings of rans.hpp, index.hpp and receiver.hpp: numpy buffers in and out, no logic. The GIL is released while coding.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
+#include <nanobind/stl/string.h>
+
+#include <array>
+#include <string>
+
+#include "index.hpp"
+#include "rans.hpp"
+#include "receiver.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+template <typename T, std::size_t N>
+using Array = nb::ndarray<const T, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
+
+namespace {
+
+void make_tables(aecodec::Tables* self, Array<std::int32_t, 1> cumulative, Array<std::int32_t, 1> lengths,
+                 Array<std::int32_t, 1> offsets) {
+  if (lengths.shape(0) != offsets.shape(0)) throw std::invalid_argument("lengths and offsets differ in count");
+  new (self) aecodec::Tables(cumulative.data(), cumulative.shape(0), lengths.data(), offsets.data(), lengths.shape(0));
+}
+
+void make_decoder(aecodec::Decoder* self, const nb::bytes& data) {
+  new (self) aecodec::Decoder(static_cast<const std::uint8_t*>(data.data()), data.size());
+}
+
+nb::bytes encode(Array<aecodec::Symbol, 1> symbols, Array<aecodec::Index, 1> indexes, const aecodec::Tables& tables) {
+  if (symbols.shape(0) != indexes.shape(0)) throw std::invalid_argument("symbols and indexes differ in count");
+  std::vector<std::uint8_t> bytes;
+  {
+    nb::gil_scoped_release release;
+    bytes = aecodec::encode(symbols.data(), indexes.data(), symbols.shape(0), tables);
+  }
+  return nb::bytes(bytes.data(), bytes.size());
+}
+
+void decode(aecodec::Decoder& decoder, Array<aecodec::Index, 1> indexes, const aecodec::Tables& tables,
+            nb::ndarray<aecodec::Symbol, nb::ndim<1>, nb::c_contig, nb::device::cpu> symbols) {
+  if (symbols.shape(0) != indexes.shape(0)) throw std::invalid_argument("symbols and indexes differ in count");
+  nb::gil_scoped_release release;
+  decoder.decode(indexes.data(), indexes.shape(0), tables, symbols.data());
+}
+
+void table_index(Array<float, 3> sums, Array<std::int32_t, 1> multiplier, Array<std::int64_t, 1> bias, int shift,
+                 nb::ndarray<std::uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu> index) {
+  const std::size_t height = sums.shape(1), width = sums.shape(2), channels = index.shape(0);
+  const std::size_t rows = channels * aecodec::kSide * aecodec::kSide;
+  if (sums.shape(0) != rows || multiplier.shape(0) != rows || bias.shape(0) != rows ||
+      index.shape(1) != aecodec::kSide * height || index.shape(2) != aecodec::kSide * width)
+    throw std::invalid_argument("sums, multiplier, bias and index do not fit");
+  if (shift <= 0 || shift >= 32) throw std::invalid_argument("shift must be 1..31");
+  nb::gil_scoped_release release;
+  aecodec::table_index(sums.data(), multiplier.data(), bias.data(), shift, channels, height, width, index.data());
+}
+
+// Boxes are (left, top, right, bottom), sizes (width, height), as in decoder/synthesis.py
+using Sides = std::array<std::int32_t, 4>;
+using Shape = std::array<std::int32_t, 2>;
+
+template <typename T, std::size_t N>
+using Output = nb::ndarray<T, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
+
+aecodec::Box box(const Sides& sides) { return {sides[0], sides[1], sides[2], sides[3]}; }
+
+aecodec::ArrayView view(const std::string& name, const nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>& array) {
+  aecodec::ArrayView result;
+  if (array.dtype() == nb::dtype<std::int16_t>()) {
+    result.type = aecodec::Type::kI16;
+  } else if (array.dtype() == nb::dtype<std::int32_t>()) {
+    result.type = aecodec::Type::kI32;
+  } else {
+    throw std::invalid_argument("array " + name + " is neither int16 nor int32");
+  }
+  for (std::size_t i = 0; i < array.ndim(); ++i) result.shape.push_back(array.shape(i));
+  result.data = array.data();
+  return result;
+}
+
+const aecodec::Kernel& kernel_of(const std::string& name) {
+  for (std::size_t i = 0; aecodec::kernel(i) != nullptr; ++i)
+    if (name.empty() || name == aecodec::kernel(i)->name) return *aecodec::kernel(i);
+  throw std::invalid_argument("kernel is " + name + ", which this machine has not");
+}
+
+void make_receiver(aecodec::Receiver* self, const nb::dict& arrays, std::size_t N, std::size_t M, const std::string& kernel) {
+  aecodec::Arrays views;
+  std::vector<nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>> held;
+  for (const auto& [key, value] : arrays) {
+    const auto name = nb::cast<std::string>(key);
+    held.push_back(nb::cast<nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>>(value));
+    views.emplace(name, view(name, held.back()));
+  }
+  new (self) aecodec::Receiver(views, N, M, kernel_of(kernel));
+}
+
+nb::list kernels() {
+  nb::list names;
+  for (std::size_t i = 0; aecodec::kernel(i) != nullptr; ++i) names.append(aecodec::kernel(i)->name);
+  return names;
+}
+
+template <typename T>
+bool covers(const Array<T, 3>& symbols, std::size_t channels, const aecodec::Box& window, std::int32_t stride) {
+  const auto rows = static_cast<std::size_t>(window.height() / stride), columns = static_cast<std::size_t>(window.width() / stride);
+  return symbols.shape(0) == channels && symbols.shape(1) == rows && symbols.shape(2) == columns;
+}
+
+aecodec::SymbolWindow symbol_window(const aecodec::Receiver& receiver, const Array<std::int8_t, 3>& z,
+                                    const Array<std::int16_t, 3>* y, const Sides& window, const Shape& padded,
+                                    int level, const Sides& area, int factor = 1) {
+  const aecodec::Box sides = box(window);
+  aecodec::Receiver::require(sides, {padded[0], padded[1]}, level, box(area), factor);
+  if (!covers(z, receiver.N(), sides, aecodec::kStride) ||
+      (y != nullptr && !covers(*y, receiver.M(), sides, aecodec::kYStride)))
+    throw std::invalid_argument("symbols do not fit their window");
+  return {z.data(), y == nullptr ? nullptr : y->data(), sides, {padded[0], padded[1]}};
+}
+
+template <typename T>
+void check_output(const Output<T, 3>& out, std::size_t channels, const aecodec::Box& cells) {
+  if (out.shape(0) != channels || out.shape(1) != static_cast<std::size_t>(cells.height()) ||
+      out.shape(2) != static_cast<std::size_t>(cells.width()))
+    throw std::invalid_argument("the output does not fit the area");
+}
+
+void render(const aecodec::Receiver& receiver, Array<std::int8_t, 3> z, Array<std::int16_t, 3> y, const Sides& window,
+            const Shape& padded, int level, const Sides& area, int factor, int threads, Output<std::uint8_t, 3> out) {
+  const aecodec::SymbolWindow symbols = symbol_window(receiver, z, &y, window, padded, level, area, factor);
+  const aecodec::Box frame = box(area).reduced(factor);
+  if (out.shape(0) != static_cast<std::size_t>(frame.height()) || out.shape(1) != static_cast<std::size_t>(frame.width()) ||
+      out.shape(2) != 3)
+    throw std::invalid_argument("the output does not fit the area");
+  nb::gil_scoped_release release;
+  receiver.render(symbols, level, box(area), factor, threads, out.data(), 3 * out.shape(1));
+}
+
+void y_hat(const aecodec::Receiver& receiver, Array<std::int8_t, 3> z, Array<std::int16_t, 3> y, const Sides& window,
+           const Shape& padded, int level, const Sides& area, int threads, Output<std::int32_t, 3> out) {
+  const aecodec::SymbolWindow symbols = symbol_window(receiver, z, &y, window, padded, level, area);
+  check_output(out, receiver.M(), box(area).reduced(aecodec::kYStride));
+  nb::gil_scoped_release release;
+  receiver.y_hat(symbols, level, box(area), threads, out.data());
+}
+
+void predict_first(const aecodec::Receiver& receiver, Array<std::int8_t, 3> z, const Sides& window, const Shape& padded,
+                   int level, const Sides& area, int threads, Output<std::int32_t, 3> step, Output<std::int32_t, 3> mean) {
+  const aecodec::SymbolWindow symbols = symbol_window(receiver, z, nullptr, window, padded, level, area);
+  for (const auto& out : {step, mean}) check_output(out, receiver.M(), box(area).reduced(aecodec::kYStride));
+  nb::gil_scoped_release release;
+  receiver.predict_first(symbols, level, box(area), threads, step.data(), mean.data());
+}
+
+void predict_second(const aecodec::Receiver& receiver, Array<std::int8_t, 3> z, Array<std::int16_t, 3> y0, const Sides& window,
+                    const Shape& padded, int level, const Sides& area, int threads, Output<std::int32_t, 3> mean) {
+  const aecodec::SymbolWindow symbols = symbol_window(receiver, z, &y0, window, padded, level, area);
+  check_output(mean, receiver.M(), box(area).reduced(aecodec::kYStride));
+  nb::gil_scoped_release release;
+  receiver.predict_second(symbols, level, box(area), threads, mean.data());
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+  nb::exception<aecodec::StreamError>(m, "StreamError", PyExc_ValueError);
+  nb::class_<aecodec::Tables>(m, "Tables")
+      .def("__init__", &make_tables, "cumulative"_a.noconvert(), "lengths"_a.noconvert(),
+           "offsets"_a.noconvert())
+      .def("__len__", &aecodec::Tables::size);
+  m.def("encode", &encode, "symbols"_a.noconvert(), "indexes"_a.noconvert(), "tables"_a);
+  m.def("table_index", &table_index, "sums"_a.noconvert(), "multiplier"_a.noconvert(), "bias"_a.noconvert(), "shift"_a,
+        "index"_a.noconvert());
+  nb::class_<aecodec::Decoder>(m, "Decoder")
+      .def("__init__", &make_decoder, "data"_a, nb::keep_alive<1, 2>())
+      .def("decode", &decode, "indexes"_a.noconvert(), "tables"_a, "symbols"_a.noconvert())
+      .def("finish", &aecodec::Decoder::finish);
+  nb::class_<aecodec::Receiver>(m, "Receiver")
+      .def("__init__", &make_receiver, "arrays"_a, "N"_a, "M"_a, "kernel"_a = "")
+      .def("render", &render, "z"_a.noconvert(), "y"_a.noconvert(), "window"_a, "padded"_a, "level"_a, "area"_a, "factor"_a,
+           "threads"_a, "out"_a.noconvert())
+      .def("y_hat", &y_hat, "z"_a.noconvert(), "y"_a.noconvert(), "window"_a, "padded"_a, "level"_a, "area"_a, "threads"_a,
+           "out"_a.noconvert())
+      .def("predict_first", &predict_first, "z"_a.noconvert(), "window"_a, "padded"_a, "level"_a, "area"_a, "threads"_a,
+           "step"_a.noconvert(), "mean"_a.noconvert())
+      .def("predict_second", &predict_second, "z"_a.noconvert(), "y0"_a.noconvert(), "window"_a, "padded"_a, "level"_a,
+           "area"_a, "threads"_a, "mean"_a.noconvert())
+      .def_static("kernels", &kernels);
+}
