@@ -60,9 +60,9 @@ fuzz: .venv/developer
 	mkdir -p $(addprefix build/fuzz/corpus/,rans decode weights)
 	$(BIN)/python -P tests/fuzz/seeds.py build/fuzz/seeds
 	build/fuzz/tests/native/fuzz_rans $(FUZZ) -max_len=1024 build/fuzz/corpus/rans
-	AECODEC_WEIGHTS=build/fuzz/seeds/tiny.safetensors build/fuzz/tests/native/fuzz_decode $(FUZZ) -max_len=4096 build/fuzz/corpus/decode \
+	AECODEC_WEIGHTS=tests/data/tiny.safetensors build/fuzz/tests/native/fuzz_decode $(FUZZ) -max_len=4096 build/fuzz/corpus/decode \
 		tests/data/golden tests/data/invalid
-	build/fuzz/tests/native/fuzz_weights $(FUZZ) build/fuzz/corpus/weights build/fuzz/seeds/weights
+	build/fuzz/tests/native/fuzz_weights $(FUZZ) build/fuzz/corpus/weights build/fuzz/seeds
 	$(BIN)/python -P tests/mutations.py
 
 clean:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 Sides: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 class StreamError(ValueError): ...
+class EndError(StreamError): ...
 
 class Tables:
     def __init__(

@@ -17,7 +17,8 @@ from aecodec import weights
 from aecodec.arguments import as_integer, as_number
 from aecodec.coding.prior import SCALES
 from aecodec.coding.symbols import Symbols, TileCoder
-from aecodec.decoder.synthesis import Synthesizer, needed_around
+from aecodec.decoder.exact import ExactReceiver, needed_around
+from aecodec.decoder.synthesis import Synthesizer
 from aecodec.encoder.analysis import Analyzer, Progress
 from aecodec.encoder.effort import DEFAULT_EFFORT, pick_effort
 from aecodec.encoder.target import TargetEncoder, pick_target
@@ -38,7 +39,7 @@ from aecodec.format.container import (
     unpack,
 )
 from aecodec.format.digest import check_digest, digest_size, make_digest
-from aecodec.format.rescue import Loss, Remains, fill_lost, partial_alpha, salvage
+from aecodec.format.rescue import Cut, Loss, Remains, fill_lost, partial_alpha, salvage
 from aecodec.image import Metadata, Picture, check_size, from_picture, to_picture
 from aecodec.isolation import plain_torch
 from aecodec.networks.model import Autoencoder, complexity
@@ -73,8 +74,12 @@ class Codec:
         entropy_coder: str = "native",
         threads: int | None = None,
         work_tile: int = 8,
+        backend: str = "auto",
     ) -> None:
-        """work_tile: height of what the networks see at once, without halo, in 64 pixels; it is twice as wide."""
+        """backend as for load. work_tile: height of what the networks see at once, without halo, in 64 pixels, 1..64."""
+        work_tile = as_integer("work_tile", work_tile)
+        if not 1 <= work_tile <= MAX_TILE:
+            raise InputError(f"work_tile must be 1..{MAX_TILE}, got {work_tile}")
         if len(model.tables.lengths) != model.prior.z_tables + SCALES:
             raise InputError(f"weights hold {len(model.tables.lengths)} tables, not {model.prior.z_tables + SCALES}")
         with plain_torch(device, gradients=True):
@@ -90,14 +95,16 @@ class Codec:
         self.workers = Workers(threads, device)
         self.tile_coder = TileCoder(model.prior, model.tables, entropy_coder)
         self.network = network
+        self.backend = pick_backend(backend, device)
         runtime = Runtime(network, self.workers, work_tile)
-        self.analyzer = Analyzer(runtime, model.prior, model.tables)
-        self.synthesizer = Synthesizer(runtime)
+        exact = ExactReceiver(model) if self.backend == "exact" else None
+        self.analyzer = Analyzer(runtime, exact, model.prior, model.tables)
+        self.synthesizer = Synthesizer(runtime, exact)
 
     def __reduce__(self) -> tuple[Callable[..., Codec], tuple[weights.Weights, torch.device]]:
         """It travels as its weights and is built anew: threads stay, and torch may be in any mode there."""
         coder, threads = self.tile_coder.entropy_coder, self.workers.threads
-        make = partial(type(self), entropy_coder=coder, threads=threads, work_tile=self.work_tile)
+        make = partial(type(self), entropy_coder=coder, threads=threads, work_tile=self.work_tile, backend=self.backend)
         return make, (self.weights, self.device)
 
     @classmethod
@@ -108,14 +115,19 @@ class Codec:
         *,
         entropy_coder: str = "native",
         threads: int | None = None,
+        backend: str = "auto",
     ) -> Codec:
         """A codec with shipped weights (by name; default "m") or those of a .safetensors file.
 
-        device is "auto" (CUDA where there is one), "cpu" or "cuda". threads is how many work at once on a CPU, by
-        default as many as torch uses. entropy_coder="compressai" writes the same bytes through CompressAI's coder, for
-        reference. Raises InputError for weights, a device or a number that cannot be used.
+        device is "auto" (CUDA where there is one), "cpu" or "cuda". threads is how many work at once on a CPU, 1..1024,
+        by default as many as torch uses. entropy_coder="compressai" writes the same bytes through CompressAI's coder, for
+        reference. backend="exact" decodes by the integers that define the pixels of a file, "float" by the networks that
+        these were made from (how far they differ: docs/format.md, section 6.5); "auto" is exact on a CPU and float on a
+        GPU. Raises InputError for weights, a device, a backend or a number that cannot be used.
         """
-        return cls(weights.load(model), pick_device(device), entropy_coder=entropy_coder, threads=threads)
+        return cls(
+            weights.load(model), pick_device(device), entropy_coder=entropy_coder, threads=threads, backend=backend
+        )
 
     @classmethod
     def load_for(
@@ -163,6 +175,8 @@ class Codec:
         target = pick_target(quality, bpp, max_bytes, psnr, ms_ssim)
         level = quality_level(DEFAULT_QUALITY if quality is None else quality)
         work = pick_effort(effort)
+        if progress is not None and not callable(progress):
+            raise InputError(f"progress must be callable, got {type(progress).__name__}")
         picture = to_picture(image, strip=strip, max_pixels=max_pixels)
         H, W, _ = picture.pixels.shape
         header = self._header(W, H, level, tile, gray=picture.gray, alpha=picture.alpha is not None)
@@ -203,9 +217,10 @@ class Codec:
     ) -> Partial:
         """The undamaged tiles of a truncated or damaged file, gray (128) for the others, and what was lost.
 
-        Up to 128 pixels from a lost tile the picture may differ a little from that of the sound file. Lost alpha makes
-        it opaque. region, scale and max_pixels are those of decode. Raises FormatError for a damaged header or where
-        no tile is left, and otherwise as decode.
+        Of a tile in which the file ends, what its beginning tells is shown, a coarse picture if no more; its loss is
+        in_part, since no checksum says that this is right. Up to 128 pixels from a lost tile the picture may differ a
+        little from that of the sound file. Lost alpha makes it opaque. region, scale and max_pixels are those of
+        decode. Raises FormatError for a damaged header or where no tile is left, and otherwise as decode.
         """
         remains = salvage(data, max_pixels=max_pixels)
         header = remains.header
@@ -218,12 +233,13 @@ class Codec:
         picture = Picture(pixels, header.gray, Metadata.from_sections(remains.sections), alpha)
         return Partial(from_picture(picture), [*losses, *alpha_losses])
 
-    def verify(self, data: Buffer, *, max_pixels: int = MAX_PIXELS) -> Verified:
+    def verify(self, data: Buffer | Container, *, max_pixels: int = MAX_PIXELS) -> Verified:
         """Decode a whole file and compare the picture with the digest, where there is one (encode with verify).
 
-        Raises what decode raises, and DigestError for a picture that is not what the encoder saw.
+        data may be what unpack has made of it. Raises what decode raises, and DigestError for a picture that is not
+        what the encoder saw.
         """
-        container = unpack(data, max_pixels=max_pixels)
+        container = data if isinstance(data, Container) else unpack(data, max_pixels=max_pixels)
         image = self._show(container, container.header.bounds, 1)
         digest = container.sections.get(SectionKind.DIGEST)
         return Verified(image, None if digest is None else check_digest(digest, image))
@@ -251,6 +267,8 @@ class Codec:
             raise InputError(f"batch must be a tensor uint8 [B, 3, H, W], got {type(x).__name__}")
         if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[1] != 3:
             raise InputError(f"batch must be uint8 [B, 3, H, W], got {x.dtype} {list(x.shape)}")
+        if x.is_meta or x.layout != torch.strided:
+            raise InputError(f"batch must hold all its values, got a tensor of {x.layout} on {x.device}")
         B, _, H, W = x.shape
         check_size(W, H, max_pixels)
         header = self._header(W, H, quality_level(quality), tile)
@@ -354,9 +372,24 @@ class Codec:
 
         found = self.workers.map(parse, list(zip(header.tiles(), remains.tiles, strict=True)))
         losses = [*remains.losses, *(loss for loss in found if loss is not None)]
-        if sum(loss.box is not None for loss in losses) == len(remains.tiles):
+        if remains.cut is not None:
+            box = header.tiles()[remains.cut.number]
+            loss = self._parse_cut(remains.cut, symbols, box, header)
+            losses = [loss if one.box == loss.box else one for one in losses]
+        if sum(loss.box is not None and not loss.in_part for loss in losses) == len(remains.tiles):
             raise FormatError(f"none of {len(remains.tiles)} tiles is left: {losses[-1].reason}")
         return symbols, losses
+
+    def _parse_cut(self, cut: Cut, symbols: Symbols, box: Box, header: Header) -> Loss:
+        """Put what is left of a tile in which the file ends."""
+        part = Symbols.zeros(self.weights.prior, box)
+        seen = box.grown(0, header.bounds)
+        try:
+            self.tile_coder.parse(cut.stream, part, box, header.level, cut=True)
+        except FormatError:
+            return Loss(f"{cut.reason}, too early for a coarse picture", seen)
+        symbols.put(part)
+        return Loss(f"{cut.reason}, which are shown unchecked", seen, in_part=True)
 
 
 def _sections(picture: Picture, header: Header, *, digest: bool) -> dict[SectionKind, bytes]:
@@ -397,6 +430,15 @@ def pick_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("no CUDA device is available")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def pick_backend(name: str, device: torch.device) -> str:
+    """exact or float. Raises InputError for another name, and for exact on a GPU."""
+    if name not in ("auto", "exact", "float"):
+        raise InputError(f"backend must be auto, exact or float, got {name}")
+    if name == "exact" and device.type != "cpu":
+        raise InputError(f"the exact backend runs on a CPU, not on {device.type}")
+    return name if name != "auto" else "exact" if device.type == "cpu" else "float"
 
 
 def default_codec(device: str = "cpu") -> Codec:

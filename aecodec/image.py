@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from aecodec.errors import InputError, PictureWarning
 from aecodec.format.container import MAX_PIXELS, MAX_SIDE, Box
 from aecodec.format.metadata import Metadata as Metadata
 from aecodec.format.metadata import read_density as read_density
+from aecodec.format.metadata import turns_sideways
 
 Pixels = NDArray[np.uint8]  # [H, W, 3]
 
@@ -49,21 +51,26 @@ class Picture(NamedTuple):
 
 
 def to_picture(
-    image: Image.Image | NDArray[np.uint8] | Picture, *, max_pixels: int = MAX_PIXELS, strip: bool = False
+    image: Image.Image | NDArray[np.uint8] | Picture,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    strip: bool = False,
+    named: Mapping[str, Any] | None = None,
 ) -> Picture:
     """A PIL image of any mode but I and F, or a uint8 array [H, W] or [H, W, 1..4], as RGB pixels.
 
     Channels of arrays are gray, gray and alpha, RGB, RGBA. Alpha comes apart, and colors that it hides are replaced by
     smooth ones. strip drops all metadata, also that of a Picture, and turns the pixels as the EXIF orientation says,
-    which goes with it. What cannot be kept (more than 8 bits, other frames, a profile of other channels, broken EXIF,
-    text) is told by a PictureWarning. Raises InputError for what is no such picture, cannot be read, or has more than
-    max_pixels or 65,535 pixels per side.
+    which goes with it. named is metadata in place of what a PIL image has, under Pillow's names: icc_profile, exif, xmp
+    and dpi, None for none. What cannot be kept (more than 8 bits, other frames, a profile of other channels, broken
+    EXIF, text) is told by a PictureWarning. Raises InputError for what is no such picture, cannot be read, is named and
+    no such metadata, or has more than max_pixels or 65,535 pixels per side.
     """
     if isinstance(image, Picture):
         picture = _stripped(image) if strip else image
     elif isinstance(image, Image.Image):
         check_size(image.width, image.height, max_pixels)
-        picture = _from_pil(image, strip=strip)
+        picture = _from_pil(image, {} if named is None else named, strip=strip)
     else:
         picture = _from_array(image, max_pixels)
     check_size(picture.pixels.shape[1], picture.pixels.shape[0], max_pixels)
@@ -138,7 +145,7 @@ def _from_array(array: NDArray[np.uint8], max_pixels: int) -> Picture:
         raise InputError(f"array must be [H, W] or [H, W, 1..4], got {list(array.shape)}")
     check_size(array.shape[1], array.shape[0], max_pixels)
     if array.shape[2:] in ((2,), (4,)):
-        return _from_pil(Image.fromarray(array), strip=False)
+        return _from_pil(Image.fromarray(array), {}, strip=False)
     return _opaque(array[:, :, 0] if array.shape[2:] == (1,) else array, Metadata())
 
 
@@ -148,13 +155,15 @@ def _opaque(channels: NDArray[np.uint8], metadata: Metadata) -> Picture:
     return Picture(np.broadcast_to(channels[:, :, None], (*channels.shape, 3)) if gray else channels, gray, metadata)
 
 
-def _from_pil(image: Image.Image, *, strip: bool) -> Picture:
+def _from_pil(image: Image.Image, named: Mapping[str, Any], *, strip: bool) -> Picture:
     try:
-        rawmode, losses = _rawmode(image), _losses(image)
+        rawmode, losses, sideways = _rawmode(image), _losses(image, named), turns_sideways(image)
         image.load()
     except Exception as error:  # Pillow's parsers raise whatever a broken file makes them raise
         raise InputError(f"picture cannot be read: {error}") from error
-    metadata, unkept = Metadata.found_in(image)
+    metadata, unkept = Metadata.found_in(image, named)
+    if sideways and "dpi" not in named:
+        metadata = metadata.sideways
     if strip:
         image, metadata, unkept = _turned(image, metadata.orientation), Metadata(), []
     if image.mode in ("P", "PA") and image.palette is None:  # Pillow forgets that of ICNS
@@ -191,7 +200,7 @@ def _turned(image: Image.Image, orientation: int) -> Image.Image:
     return image if orientation == 1 else image.transpose(_TURNS[orientation])
 
 
-def _losses(image: Image.Image) -> list[str]:
+def _losses(image: Image.Image, named: Mapping[str, Any]) -> list[str]:
     """What of the pixels of an image that was just opened will not be kept."""
     losses = []
     frames = getattr(image, "n_frames", 1)
@@ -202,7 +211,7 @@ def _losses(image: Image.Image) -> list[str]:
     bits = _bits(image, head)
     if bits > 8:
         losses.append(f"{bits} bits per channel are reduced to 8")
-    if "icc_profile" not in image.info:
+    if "icc_profile" not in image.info and not named.get("icc_profile"):
         losses += _color_losses(image, head)
     return losses
 

@@ -21,9 +21,9 @@ from aecodec.errors import InputError, UnsupportedError
 from aecodec.forked import computed_once
 
 DEFAULT_MODEL = "m"
-SHIPPED = {"m": 0xC369A4DE, "s": 0x0446F3BE}  # name: model_id; append-only from 1.0 on
-_NETWORK = "network."
-_FORMAT = "aecodec weights 1"
+SHIPPED = {"m": 0x1D2EA0F6, "s": 0xBD785961}  # name: model_id; append-only from 1.0 on
+_NETWORK, _RECEIVER = "network.", "receiver."
+_FORMAT = "aecodec weights 2"
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Weights:
 
     config: dict[str, Any]  # the fields of ModelConfig
     network: dict[str, NDArray[Any]]  # parameters of model.Autoencoder
+    receiver: dict[str, NDArray[Any]]  # integers of docs/format.md, section 6
     prior: Prior
     tables: TableSet  # first the sets of z per anchor, then the tables of y
     training: dict[str, Any]  # command, data and settings that made it
@@ -41,6 +42,7 @@ class Weights:
         context = self.prior.context
         return {
             **{_NETWORK + name: array for name, array in self.network.items()},
+            **{_RECEIVER + name: array for name, array in self.receiver.items()},
             "prior.weight": self.prior.weight,
             "prior.multiplier": self.prior.multiplier,
             "prior.bias": self.prior.bias,
@@ -98,7 +100,8 @@ def load(model: str | Path | None = None) -> Weights:
     try:
         weights = Weights(
             config=json.loads(metadata["config"]),
-            network={name.removeprefix(_NETWORK): tensors[name] for name in tensors if name.startswith(_NETWORK)},
+            network=_under(_NETWORK, tensors),
+            receiver=_under(_RECEIVER, tensors),
             prior=Prior(
                 tensors["prior.weight"],
                 tensors["prior.multiplier"],
@@ -119,11 +122,20 @@ def load(model: str | Path | None = None) -> Weights:
     return weights
 
 
+def _under(prefix: str, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+
+
 def load_for(model_id: int) -> Weights:
     """The shipped weights that a file needs. Raises UnsupportedError, naming both sides, where there are none."""
+    return load(shipped_name(model_id))
+
+
+def shipped_name(model_id: int) -> str:
+    """The name of the shipped weights that a file needs. Raises as load_for."""
     for name, shipped in SHIPPED.items():
         if shipped == model_id:
-            return load(name)
+            return name
     raise missing(model_id, *SHIPPED.values())
 
 

@@ -244,8 +244,8 @@ def speed(codecs: str, sizes: str, threads: str, runs: int, device: str, out: Pa
 @click.argument("started", type=float)
 def once(name: str, direction: str, source: Path, target: Path, runs: int, threads: int, started: float) -> None:
     """What speed starts in a process of its own."""
-    if threads == 1 and hasattr(os, "sched_setaffinity"):  # some codecs ask the system how many threads to start
-        os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
+    if hasattr(os, "sched_setaffinity"):  # some codecs ask the system how many threads to start
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     from bench.once import measure
 
     print(json.dumps(measure(name, direction, source, target, runs, started)))

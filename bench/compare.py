@@ -85,6 +85,7 @@ def _first_rate(row: Row) -> float:
 
 
 APART = "Curves that do not cover the range by PSNR have no rank; their figures by PSNR are over what they have of it:"
+NO_SPEEDS = "these results hold no speeds: python -m bench speed --out RESULTS"
 _NAMES = {"psnr": "PSNR", "ms_ssim": "MS-SSIM", "butteraugli": "Butteraugli"}
 
 
@@ -160,8 +161,9 @@ def compare_curves(measured: dict[str, Curve], published: dict[str, Curve], anch
     """
     everything = published | measured
     found = {name: _anchor(everything, name) for name in anchors or ANCHORS}
-    if anchors and None in found.values():
-        raise click.ClickException(f"there is no curve {anchors[0]}; there are {', '.join(everything)}")
+    for name in anchors:
+        if found[name] is None:
+            raise click.ClickException(f"there is no curve {name}; there are {', '.join(everything)}")
     bases = {name: curve for name, curve in found.items() if curve}
     spans = {"psnr": overlap(RANGE, bases.values() if anchors else (), "psnr")}
     for metric in ("ms_ssim", "butteraugli"):
@@ -233,6 +235,8 @@ def _markdown(heads: list[str], cells: list[list[str]]) -> list[str]:
 def speed_table(records: list[Record]) -> str:
     """Markdown: seconds to encode and to decode at every size, warm, with the most threads; memory at the largest."""
     speeds = [record for record in records if isinstance(record, Speed)]
+    if not speeds:
+        raise click.ClickException(NO_SPEEDS)
     threads = max(speed.threads for speed in speeds)
     found = {(s.codec, s.megapixels, s.direction): s for s in speeds if s.threads == threads}
     sizes = sorted({size for _, size, _ in found})

@@ -32,9 +32,11 @@ def run(runs: int, command: str, out: Path | None) -> None:
     click.echo("files of the GPU decode on the CPU to the same symbols, and the reverse")
     device = torch.cuda.get_device_name()
     note = Run(command, environment() | gpu_environment(), {"aecodec": f"model {ours.weights.model_id:08x}"})
-    before = resume(out, note) if out else []
+    before = resume(out, note, timed=True) if out else []
     known = {
-        (p.codec, p.width, p.height, p.batch) for p in before if isinstance(p, Throughput) and p.direction == "decode"
+        (p.codec, p.device, p.width, p.height, p.batch)
+        for p in before
+        if isinstance(p, Throughput) and p.direction == "decode"
     }
     bar = tqdm(SIZES.items(), desc="gpu", unit="size")
     for size, batch in bar:
@@ -43,7 +45,7 @@ def run(runs: int, command: str, out: Path | None) -> None:
             coders = {"aecodec": (device, aecodec_coder(ours)), "jpeg": ("cpu", jpeg_coder(pool))}
             coders["jpeg (nvJPEG)"] = device, nvjpeg_coder()
             for name, (where, coder) in coders.items():
-                if (name, *size, pictures_at_once) in known:
+                if (name, where, *size, pictures_at_once) in known:
                     continue
                 for point in measure(name, where, coder, [test_picture(size)] * pictures_at_once, runs):
                     bar.write(line(point))

@@ -12,7 +12,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
 
-from bench.compare import LANDMARKS, RANGE, bd_rate, is_kodak, published_curves
+from bench.compare import LANDMARKS, NO_SPEEDS, RANGE, bd_rate, is_kodak, published_curves
 from bench.results import METRICS, Record, Speed, curves, points_of
 
 _MAX_BPP = 1.6
@@ -127,7 +127,7 @@ def comparable(records: list[Record]) -> tuple[str, int, list[Speed]]:
     """The size and the thread count that most speeds share (the larger one on a tie), and these speeds."""
     speeds = [record for record in records if isinstance(record, Speed)]
     if not speeds:
-        raise click.ClickException("these results hold no speeds: python -m bench speed --out RESULTS")
+        raise click.ClickException(NO_SPEEDS)
     keys = [(speed.width, speed.height, speed.threads) for speed in speeds]
     width, height, threads = max(keys, key=lambda key: (keys.count(key), key))
     return (

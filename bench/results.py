@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -132,17 +133,20 @@ def read(path: Path) -> list[Record]:
     return records
 
 
-def resume(path: Path, run: Run) -> list[Record]:
-    """What a file holds already, after the new run was noted in it. Other pictures or settings are refused."""
+def resume(path: Path, run: Run, *, timed: bool = False) -> list[Record]:
+    """What a file holds already, after the new run was noted in it.
+
+    Other pictures or settings are refused and, where time is what is measured, other machines.
+    """
     if not path.exists():
         append(path, run)
         return []
-    complete = path.read_text().rpartition("\n")
-    if complete[2]:
-        path.write_text(complete[0] + complete[1])
+    data = path.read_bytes()
+    os.truncate(path, data.rfind(b"\n") + 1)  # a line that was cut short goes; nothing else is touched
     records = read(path)
     for old in (record for record in records if isinstance(record, Run)):
-        for before, now in ((old.codecs, run.codecs), (old.images, run.images)):
+        places = [{key: run.environment.get(key, "none") for key in ("machine", "gpu")} for run in (old, run)]
+        for before, now in ((old.codecs, run.codecs), (old.images, run.images), places if timed else ({}, {})):
             for name in before.keys() & now.keys():
                 if before[name] != now[name]:
                     raise click.ClickException(
@@ -173,8 +177,6 @@ def environment() -> dict[str, str]:
 
 
 def _processor() -> str:
-    import os
-
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     names = [line for line in _text("/proc/cpuinfo").splitlines() if line.startswith("model name")]
     name = names[0].partition(": ")[2] if names else platform.processor()
@@ -222,8 +224,8 @@ def curves(points: Iterable[Point]) -> tuple[dict[str, Curve], list[str]]:
         by_codec[point.codec][point.image][point.quality] = point
     complete = []
     for images in by_codec.values():
-        qualities = max(len(of_image) for of_image in images.values())
-        complete.append({name for name, of_image in images.items() if len(of_image) == qualities})
+        qualities = max((of_image.keys() for of_image in images.values()), key=len)
+        complete.append({name for name, of_image in images.items() if of_image.keys() == qualities})
     common = sorted(set.intersection(*complete))
     if not common:
         raise click.ClickException("no picture was measured with every codec at every quality")

@@ -57,7 +57,7 @@ def run(names: list[str], sizes: list[str], threads: list[int], runs: int, comma
         name: f"quality {QUALITIES[name]:g}" if name in QUALITIES else "CompressAI, quality 4" for name in names
     }
     note = Run(command, environment(), settings)
-    known = _known(resume(out, note)) if out else set()
+    known = _known(resume(out, note, timed=True)) if out else set()
     jobs = [Job(name, SIZES[size], n) for size in sizes for n in threads for name in names]
     jobs = [job for job in jobs if job not in known]
     bar = tqdm(jobs, desc="speed", unit="codec")

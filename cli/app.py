@@ -12,7 +12,7 @@ import click
 
 import aecodec
 from aecodec.cli import coding, inspection, training
-from aecodec.cli.files import reason
+from aecodec.cli.files import MisuseError, reason
 from aecodec.cli.options import reporting, share_freed_memory
 from aecodec.cli.reporter import Reporter
 
@@ -33,6 +33,8 @@ class Group(click.Group):
         except aecodec.UnsupportedError as error:
             hint = " (--weights names a file of others)" if "needs weights" in str(error) else ""
             raise click.ClickException(f"{error}{hint}") from error
+        except MisuseError as error:
+            raise click.UsageError(str(error)) from error
         except aecodec.CodecError as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,8 +18,9 @@ from aecodec import InputError
 from aecodec.cli import processes
 from aecodec.cli.files import remove_leftovers
 from aecodec.cli.folders import Job, Outcome, Plan, failure, tell_skipped
+from aecodec.cli.reporter import Reporter, printable
 from aecodec.cli.table import Table
-from aecodec.cli.urls import Place
+from aecodec.cli.urls import Place, place
 
 Work = Callable[[Job], Outcome]
 Engine = Callable[[Iterable[Job], Work], Generator[Outcome, None, None]]  # outcomes in the order in which they come
@@ -32,15 +34,22 @@ def run(
     *,
     dry_run: bool,
     report: Place | None,
-    quiet: bool,
+    teller: Reporter,
+    weights: Path | str | None = None,
+    unseen: str = "",
 ) -> None:
     """Do what is not up to date, with a progress bar; tell at the end, also where Ctrl-C or SIGTERM makes one.
 
-    A bad file stops nothing. Raises InputError with the list of failures after all others are done.
+    weights, where they are a file, are nothing for the report to replace; unseen is told where anything is up to date:
+    what was asked for and not compared. A bad file stops nothing. Raises InputError with the list of failures after
+    all others are done.
     """
     folders = list(dict.fromkeys(job.target.parent for job in found.jobs if job.target is not None))
-    table = Table(report, Outcome._fields, [job.source for job in found.jobs])
-    with _bar(len(found.jobs), hidden=quiet or dry_run) as bar:
+    inputs = [*(job.source for job in found.jobs), *(place(outcome.source) for outcome in found.failed)]
+    if isinstance(weights, Path):
+        inputs.append(weights)
+    table = Table(report, Outcome._fields, inputs, folders)
+    with _bar(len(found.jobs), hidden=teller.quiet or dry_run) as bar:
         log = _Log(table, bar)
         log.extend(found.failed)
         if not dry_run:
@@ -51,8 +60,7 @@ def run(
         _sweep(folders)
     outcomes = sorted(log.outcomes, key=lambda outcome: outcome[:2])
     table.close(outcomes)
-    if not quiet:
-        _tell(found, outcomes, err=table.is_stream)
+    _tell(teller, found, outcomes, unseen, err=table.is_stream)
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     count = len(found.jobs) + len(found.failed)
     if stop is not None:
@@ -67,7 +75,11 @@ def check_failures(failed: list[Outcome], count: int) -> None:
 
 
 def _failures(failed: list[Outcome], count: int) -> list[str]:
-    return [f"{len(failed)} of {count} files failed", *(one.error for one in failed)] if failed else []
+    return (
+        [f"{len(failed)} of {count} files failed", *(printable(one.error, one.source) for one in failed)]
+        if failed
+        else []
+    )
 
 
 class _Log:
@@ -172,17 +184,36 @@ def _bar(count: int, *, hidden: bool) -> Any:
     return click.progressbar(length=count, label="files", **options)
 
 
-def _tell(found: Plan, outcomes: list[Outcome], *, err: bool) -> None:
+def _tell(teller: Reporter, found: Plan, outcomes: list[Outcome], unseen: str, *, err: bool) -> None:
     """Which notes there are, and how many files were done, left alone and left out."""
+    if teller.quiet:
+        return
+    _tell_notes(teller, outcomes)
     for one in outcomes:
-        if one.notes:
-            click.echo(f"Note: {one.notes}", err=True)
         if one.state == "planned":
-            click.echo(f"{one.source}: {one.bytes_before} bytes, to {one.target}", err=err)
+            click.echo(f"{printable(one.source)}: {one.bytes_before} bytes, to {printable(one.target)}", err=err)
     states = Counter(outcome.state for outcome in outcomes)
     line = ", ".join(f"{count} {state}" for state, count in states.items())
     done = [outcome for outcome in outcomes if outcome.state == "done"]
     before, after = (sum(getattr(one, name) for one in done) for name in ("bytes_before", "bytes_after"))
     click.echo(f"{line}: {before / 1e6:.2f} MB before, {after / 1e6:.2f} MB after" if before else line, err=err)
+    if unseen and states["up to date"]:
+        teller.note(unseen)
     if found.skipped:
         click.echo(tell_skipped(found), err=err)
+    if teller.verbose:
+        for why, names in sorted(found.skipped.items()):
+            for name in names:
+                click.echo(f"skipped: {printable(name)}: {why}", err=True)
+
+
+def _tell_notes(teller: Reporter, outcomes: list[Outcome]) -> None:
+    """Each note once, with a count and the first of its files; with -v, and in the report, each with its file."""
+    files: dict[str, list[str]] = {}
+    for one in outcomes:
+        if one.notes:
+            files.setdefault(one.notes.replace(f"{one.source}: ", ""), []).append(printable(one.source))
+    for note, names in files.items():
+        for name in names if teller.verbose else names[:1]:
+            more = "" if teller.verbose or len(names) == 1 else f" (and {len(names) - 1} more files; -v names them)"
+            teller.note(f"{name}: {note}{more}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import click
 
 import aecodec
 from aecodec.cli import tasks
+from aecodec.cli.codecs import codec_for, load, small_picture
 from aecodec.cli.files import (
-    AEC,
     check_target,
     image_file,
     image_format,
@@ -20,9 +19,8 @@ from aecodec.cli.files import (
     read_picture,
     remove_leftovers,
     replace_file,
-    small_picture,
 )
-from aecodec.cli.folders import picture_suffixes, plan, read_places
+from aecodec.cli.folders import plan, read_places
 from aecodec.cli.options import (
     FILE,
     MODELS,
@@ -30,24 +28,30 @@ from aecodec.cli.options import (
     POSITIVE,
     SCALES,
     Many,
+    Range,
     codec_options,
     folder_options,
     read_region,
+    read_ssim,
     read_tile,
     reporting,
 )
 from aecodec.cli.reporter import Reporter
 from aecodec.cli.urls import Place
+from aecodec.formats import AEC, picture_suffixes
 
 
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="SOURCE... [TARGET]", type=click.Path())
-@click.option("-q", "--quality", type=click.FloatRange(1, 100), help="Higher is better.  [default: 55]")
+@click.option("-q", "--quality", type=Range(1, 100), help="Higher is better.  [default: 55]")
 @click.option("--bpp", type=POSITIVE, help="Instead of a quality: at most these bits per pixel.")
 @click.option("--max-bytes", type=click.IntRange(min=1), help="... at most this size of the file.")
 @click.option("--psnr", type=POSITIVE, help="... the smallest file of at least this PSNR, in dB.")
 @click.option(
-    "--ssim", type=POSITIVE, help="... the smallest file of at least this MS-SSIM: below 1 the index, above 1 its dB."
+    "--ssim",
+    type=POSITIVE,
+    callback=read_ssim,
+    help="... of at least this MS-SSIM: below 1 the index, above 1 its dB.",
 )
 @click.option("-e", "--effort", type=click.IntRange(0, 9), help="Smaller files for more time.  [default: 3]")
 @click.option("--model", type=click.Choice(MODELS), help="Size of the model: s is quicker, in more bits.  [default: m]")
@@ -84,9 +88,9 @@ def encode(
 
     Of a folder, or of several sources, photo.jpg becomes photo.jpg.aec, in the folder TARGET or else beside it. What is
     newer than its source, and of the quality, size or PSNR, model, tiles and digest that are asked for, is left alone;
-    the effort, and what --strip has dropped, are not seen. A bad file stops nothing: failures are listed at the end.
-    SOURCE and TARGET may be URLs that fsspec knows (s3://bucket/photos); on a cluster, paths must mean the same files
-    everywhere.
+    the effort, and what --strip has dropped, are not seen (--force encodes anew). A bad file stops nothing: failures
+    are listed at the end. SOURCE and TARGET may be URLs that fsspec knows (s3://bucket/photos); on a cluster, paths
+    must mean the same files everywhere.
 
     \b
     aecodec encode photo.jpg photo.aec
@@ -116,15 +120,15 @@ def encode(
             options, max_pixels, strip, device, chosen, model_id(chosen), threads, measure=measure, force=many.force
         )
         found = plan(places, picture_suffixes(), "{}.aec".format, recursive=many.recursive)
-        many.run(found, how, engine, quiet=report.quiet)
+        many.run(found, how, engine, report)
         return
     (source,), target = places.sources, places.target
     assert target is not None
-    check_target(target, AEC, source)
+    check_target(target, AEC, source, weights)
     remove_leftovers(target.parent)
     picture = read_picture(source, max_pixels=max_pixels, strip=strip)
     report.timing("read")
-    codec = aecodec.Codec.load(chosen, device, threads=threads)
+    codec = load(chosen, device, threads)
     report.timing("load model")
     with report.bar(shown=(effort or 0) > 3) as progress:
         data = codec.encode(picture, max_pixels=max_pixels, progress=progress, **options)
@@ -133,6 +137,7 @@ def encode(
     report.timing("write")
     H, W, _ = picture.pixels.shape
     report.result(target, f"{len(data)} bytes, {8 * len(data) / W / H:.3f} bits per pixel")
+    tasks.tell_growth(target, data, source)
 
 
 def model_id(model: Path | str | None) -> int:
@@ -150,7 +155,12 @@ def model_id(model: Path | str | None) -> int:
     "--region", metavar="X,Y,W,H", callback=read_region, help="Only this part, in pixels from the upper left."
 )
 @click.option("--scale", type=click.Choice(list(SCALES)), default="1", show_default=True, help="A smaller picture.")
-@click.option("--partial", "rescue", is_flag=True, help="Of a damaged file: every sound tile, gray for the rest.")
+@click.option(
+    "--partial",
+    "rescue",
+    is_flag=True,
+    help="Of a damaged file: sound tiles, the beginning of one that is cut off, gray.",
+)
 @folder_options(writes=True)
 @codec_options
 @reporting
@@ -174,7 +184,8 @@ def decode(
     Of a folder, or of several sources, photo.jpg.aec becomes photo.jpg.png and photo.aec photo.png, in the folder
     TARGET or else beside it: .aec goes and the suffix of --format comes, so that names differ and stay. There a picture
     is never replaced without --force: if it is not older and of the same size (with --region, equal) it is up to date,
-    else that file fails. A bad file stops nothing: failures are listed at the end. A single TARGET is replaced.
+    its pixels unseen, else that file fails. A bad file stops nothing: failures are listed at the end. A single TARGET
+    is replaced.
 
     \b
     aecodec decode photo.aec photo.png
@@ -195,29 +206,24 @@ def decode(
         found = plan(
             places, {".aec"}, lambda name: re.sub(r"\.aec$", "", name, flags=re.I) + suffix, recursive=many.recursive
         )
-        many.run(found, how, engine, quiet=report.quiet)
+        many.run(found, how, engine, report)
         return
     (source,), target = places.sources, places.target
     assert target is not None
     form = image_format(Path(f"any.{named}") if named else target)
-    check_target(target, form, source)
+    check_target(target, form, source, weights)
     remove_leftovers(target.parent)
     with open_data(source) as data:
         report.timing("open")
-        load = (
-            partial(aecodec.Codec.load, weights)
-            if weights
-            else partial(aecodec.Codec.load_for, data, max_pixels=max_pixels)
-        )
-        codec = load(device, threads=threads)
+        header = aecodec.read_header(data, max_pixels=max_pixels)
+        codec = codec_for(header, weights, device, threads)
         report.timing("load model")
         image, losses = tasks.decoded(codec, data, options, rescue=rescue)
         report.timing("decode")
-        tiles = len(aecodec.read_header(data, max_pixels=max_pixels).tiles())
     replace_file(target, image_file(image, form))
     report.timing("write")
     report.result(target, f"{image.width}x{image.height} {image.mode}")
-    tasks.tell_losses(losses, tiles)
+    tasks.tell_losses(losses, header)
 
 
 @click.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import stat
 import sys
@@ -14,14 +13,15 @@ from contextlib import contextmanager, suppress
 from io import BytesIO
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 import aecodec
 from aecodec import DigestError, FormatError, InputError, PictureWarning, UnsupportedError
 from aecodec.cli.urls import Place, Url
-from aecodec.format.container import MAGIC, MAX_PIXELS, Data
+from aecodec.format.container import MAX_PIXELS, Data
+from aecodec.formats import AEC, PLUGINS, plugin_hint, register_plugins
 
 try:
     import fcntl
@@ -29,30 +29,18 @@ except ImportError:  # Windows, where a file that is open cannot be removed
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:  # info and --help are quick without numpy
-    import numpy as np
-    from numpy.typing import NDArray
-
     from aecodec.image import Picture
 
 
-class Plugin(NamedTuple):
-    """What teaches Pillow a format."""
-
-    format: str  # as Pillow names it
-    module: str
-    package: str
-
-
-_HEIF = Plugin("HEIF", "pillow_heif", "pillow-heif")
-PLUGINS = dict.fromkeys((".heic", ".heics", ".heif", ".heifs", ".hif"), _HEIF)  # by suffix
-PLUGINS[".jxl"] = Plugin("JXL", "pillow_jxl", "pillow-jxl-plugin")
-AEC = "AECODEC"  # Pillow's name of our format
 _PREFIX, _SUFFIX = ".aecodec-", ".tmp"  # of temporary files
-_OPAQUE_FORMATS = ("BMP", "JPEG", "PPM")
 _NAMES = {"icc_profile": "the color profile", "exif": "EXIF", "xmp": "XMP", "dpi": "dpi"}  # by Pillow's
 _TRIAL = (16, 16)  # pixels of the picture that tells what a format keeps
 _XMP_TAG = ExifTags.Base.XMLPacket  # in TIFF
 _PILLOW = threading.RLock()  # around what Pillow and warnings keep for the whole process
+
+
+class MisuseError(InputError):
+    """What no file and no picture could make right: wrong usage, exit code 2."""
 
 
 def read_picture(
@@ -137,9 +125,9 @@ def _read(path: Place) -> bytes:
 
 
 def read_once(*paths: Place | None) -> None:
-    """Raises InputError where two files are standard input."""
+    """Raises MisuseError where two files are standard input."""
     if sum(path is not None and is_stream(path) for path in paths) > 1:
-        raise InputError("standard input can be one of the files, not both")
+        raise MisuseError("standard input can be one of the files, not both")
 
 
 @contextmanager
@@ -164,48 +152,8 @@ def open_data(path: Place) -> Iterator[Data]:
         raise type(error)(f"{path}: {error}") from error
 
 
-def read_shown(path: Place, device: str, weights: Path | None, max_pixels: int) -> tuple[NDArray[np.uint8], int]:
-    """What a viewer shows of an image or .aec file, [H, W, 3], and the bytes of the file.
-
-    The picture is turned as EXIF says, and transparency is on white.
-    """
-    from aecodec.image import shown_pixels
-
-    with open_data(path) as data:
-        if data[: len(MAGIC)] != MAGIC:
-            picture = read_picture(path, data, max_pixels=max_pixels, strip=True)
-            return shown_pixels(picture._replace(gray=False)), len(data)
-        codec = aecodec.Codec.load(weights, device) if weights else None
-        codec = codec or aecodec.Codec.load_for(data, device, max_pixels=max_pixels)
-        return shown(codec.decode(data, max_pixels=max_pixels)), len(data)
-
-
-def shown(image: Image.Image) -> NDArray[np.uint8]:
-    """What a viewer shows of a decoded picture, [H, W, 3]."""
-    import numpy as np
-
-    from aecodec.image import flatten, upright
-
-    return np.asarray(flatten(upright(image)).convert("RGB"))
-
-
-def small_picture(data: Data, size: int) -> Image.Image:
-    """A decoded picture as a viewer turns it, of at most size pixels per side, with its color profile alone."""
-    from aecodec.image import upright
-
-    header = aecodec.read_header(data)
-    longest = max(header.width, header.height)
-    scale = next(scale for scale in (1 / 8, 1 / 4, 1 / 2, 1) if scale == 1 or longest * scale >= size)
-    image = upright(aecodec.Codec.load_for(data, "cpu").decode(data, scale=scale))
-    image.thumbnail((size, size))
-    profile = image.info.get("icc_profile")
-    image.info.clear()
-    image.info.update({} if profile is None else {"icc_profile": profile})
-    return image
-
-
 def image_format(path: Place) -> str:
-    """Pillow's name of the format for a file name; PNG for "-". Raises InputError for what Pillow cannot write."""
+    """Pillow's name of the format for a file name; PNG for "-". Raises MisuseError for what Pillow cannot write."""
     if is_stream(path):
         return "PNG"
     suffix = path.suffix.lower()
@@ -213,9 +161,9 @@ def image_format(path: Place) -> str:
         register_plugins()
     name = Image.registered_extensions().get(suffix)
     if name == AEC:
-        raise InputError(f"decode writes images, {path.name} is named like an encoded one")
+        raise MisuseError(f"decode writes images, {path.name} is named like an encoded one")
     if name is None or name.upper() not in Image.SAVE:
-        raise InputError(f"no image format for '{path.name}': try .png, .jpg, .webp or .tiff{_hint(path)}")
+        raise MisuseError(f"no image format for '{path.name}': try .png, .jpg, .webp or .tiff{_hint(path)}")
     return name
 
 
@@ -235,16 +183,17 @@ def image_file(image: Image.Image, name: str) -> bytes:
     from aecodec.image import flatten, upright
 
     before, losses = Metadata.found_in(image)
-    info = before.info
-    kept = {key: value for key, value in info.items() if _keeps(name, image.mode, key, value)}
+    info, mode = before.info, _storable_mode(name, image.mode)
+    kept = {key: value for key, value in info.items() if _keeps(name, mode, key, value)}
     if lost := [_NAMES[key] for key in info if key not in kept]:
         losses.append(f"{name} does not keep {', '.join(lost)} of this picture")
     if Metadata.from_info(kept).orientation != before.orientation:
         image = upright(image)
         kept |= {key: value for key, value in before.upright.info.items() if key in kept}
-    if image.mode in ("LA", "RGBA") and name in _OPAQUE_FORMATS:
+    if image.mode.endswith("A") and not mode.endswith("A"):
         losses.append(f"{name} has no transparency: the picture is put on white")
         image = flatten(image)
+    image = image if image.mode == mode else image.convert(mode)
     for loss in losses:
         warnings.warn(loss, PictureWarning, stacklevel=2)
     try:
@@ -275,9 +224,28 @@ def _saved(image: Image.Image, name: str, metadata: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
+def _storable_mode(name: str, mode: str) -> str:
+    """In which mode a format takes a picture: its own, or else as much of it as there is place for."""
+    modes = (mode, "RGBA", mode.removesuffix("A"), "RGB") if mode.endswith("A") else (mode, "RGB")
+    return next((one for one in modes if _stores(name, one)), mode)
+
+
+def _stores(name: str, mode: str) -> bool:
+    """Whether a format can be written with pictures of a mode and holds their transparency, tried on a small one."""
+    try:
+        data = _saved(Image.new(mode, _TRIAL), name, {})
+    except Exception:  # Pillow raises anything
+        return False
+    try:
+        with Image.open(BytesIO(data)) as again:
+            return not mode.endswith("A") or again.convert("RGBA").getchannel("A").getextrema() == (0, 0)
+    except Exception:  # a format that can only be written, as PDF
+        return True
+
+
 def _keeps(name: str, mode: str, key: str, value: Any) -> bool:
     """Whether a format can be written with a block of metadata and holds it then, tried on a small picture."""
-    small = Image.new(mode.removesuffix("A") if name in _OPAQUE_FORMATS else mode, _TRIAL)
+    small = Image.new(mode, _TRIAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of what is broken
@@ -302,36 +270,30 @@ def _open(source: Path | BytesIO, path: Place) -> Image.Image:
         raise InputError(f"no image that Pillow can read{_hint(path)}") from error
 
 
-def register_plugins() -> None:
-    """Teach Pillow the formats of the plugins that are installed."""
-    for plugin in set(PLUGINS.values()):
-        with suppress(ImportError):
-            module = importlib.import_module(plugin.module)
-            getattr(module, "register_heif_opener", list)()  # pillow_jxl registers itself
-
-
 def _hint(path: Place) -> str:
-    plugin = PLUGINS.get(path.suffix.lower())
-    return f" (for {path.suffix} install {plugin.package})" if plugin else ""
+    hint = plugin_hint(path.suffix.lower())
+    return f" (for {path.suffix} {hint})" if hint else ""
 
 
-def check_target(path: Place, form: str, source: Place | None = None) -> None:
+def check_target(path: Place, form: str, *inputs: Place | str | None) -> None:
     """Raise InputError where replace_file could not, or should not write: better before the work than after it.
 
     form is Pillow's name of what will be written. Its name, and the name of the file that a link leads to, must not be
-    one of another format; nor may it be the source itself, by whichever name.
+    one of another format (MisuseError); nor may it be an input itself, by whichever name: a source, or a file of
+    weights (a string is the name of shipped ones).
     """
     if is_stream(path):
         if sys.stdout is None:
             raise InputError("standard output is closed")
         return
+    for one in inputs:
+        if one is not None and not isinstance(one, str) and is_same(one, path):
+            raise InputError(f"{path} is {'the source' if one == inputs[0] else 'an input'} itself")
     for name in [path] if isinstance(path, Url) else [path, _real(path)]:
         promised = format_of(name)
         if promised not in (None, form):
             leads = "" if name == path else f", where {path} leads to,"
-            raise InputError(f"{name}{leads} has the suffix of {promised}, and {form} would be written")
-    if source is not None and is_same(source, path):
-        raise InputError(f"{path} is the source itself")
+            raise MisuseError(f"{name}{leads} has the suffix of {promised}, and {form} would be written")
     if isinstance(path, Url) or path.is_fifo():
         return
     if path.exists() and not path.is_file():
@@ -341,8 +303,8 @@ def check_target(path: Place, form: str, source: Place | None = None) -> None:
 
 
 def is_same(a: Place, b: Place) -> bool:
-    first, second = (place.local if isinstance(place, Url) else place for place in (a, b))
     """Whether two names are of one file."""
+    first, second = (place.local if isinstance(place, Url) else place for place in (a, b))
     try:
         return str(a) == str(b) or (first is not None and second is not None and first.samefile(second))
     except OSError:  # one is not there

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import NamedTuple
 
 import click
-from PIL import Image
 
 from aecodec import InputError
-from aecodec.cli.files import AEC, PLUGINS, format_of, is_stream, register_plugins
+from aecodec.cli.files import format_of, is_stream
 from aecodec.cli.urls import Place, Url, place
+from aecodec.formats import plugin_hint
 
-_NO_PICTURES = ("BUFR", "GRIB", "HDF5", "MPEG", AEC)  # Pillow knows their names, not what is in them
 _APPLE_DOUBLE = "._"  # begins the name of what macOS leaves beside a file on other file systems
 Rename = Callable[[str], str]  # the name of a source to that of its target
 
@@ -49,7 +48,7 @@ class Plan(NamedTuple):
 
     jobs: list[Job]
     failed: list[Outcome]  # folders that cannot be read, links to nothing, targets that another has
-    skipped: Counter[str]  # what is not for the command, by suffix and reason
+    skipped: dict[str, list[str]]  # names of what is not for the command, by suffix and reason
 
 
 class Places(NamedTuple):
@@ -108,7 +107,7 @@ def plan(places: Places, suffixes: set[str], rename: Rename | None, *, recursive
     In the folder for targets, several folders keep their names, and one does not. A target's name tells of its source's
     alone: it stays, whatever comes later. Where two are the same nevertheless, both fail.
     """
-    found = Plan([], [], Counter())
+    found = Plan([], [], defaultdict(list))
     for source in dict.fromkeys(places.sources):
         if _is_folder(source):
             out = places.target or source
@@ -153,25 +152,22 @@ def _look_into(
         stem, dot, end = name.rpartition("/")[2].rpartition(".")  # a tenth of the time of pathlib, for 100,000 files
         suffix = f".{end.lower()}" if dot and stem and not name.rpartition("/")[2].startswith(_APPLE_DOUBLE) else ""
         if is_folder and not error:
-            found.skipped["folders (--recursive goes into them)"] += 1
+            found.skipped["folders (--recursive goes into them)"].append(str(folder / name))
         elif error and (is_folder or suffix in suffixes):
             found.failed.append(failure(Job(folder / name), error))
         elif suffix in suffixes:
             found.jobs.append(Job(folder / name, out / rename(name) if rename else None))
-        elif ".aec" in suffixes:
-            found.skipped["no .aec"] += 1
-        elif suffix in PLUGINS:
-            found.skipped[f"{suffix} (install {PLUGINS[suffix].package})"] += 1
         else:
-            found.skipped[".aec" if suffix == ".aec" else "no pictures"] += 1
+            found.skipped[_not_for(suffix, suffixes)].append(str(folder / name))
 
 
-def picture_suffixes() -> set[str]:
-    """Suffixes of all images that Pillow and its plugins can read."""
-    register_plugins()
-    Image.init()
-    readable = {*Image.OPEN, "MPO"}.difference(_NO_PICTURES)  # MPO is opened as JPEG
-    return {suffix for suffix, name in Image.registered_extensions().items() if name in readable}
+def _not_for(suffix: str, suffixes: set[str]) -> str:
+    """Why files of a suffix are left out."""
+    if ".aec" in suffixes:
+        return "no .aec"
+    if hint := plugin_hint(suffix):
+        return f"{suffix} ({hint})"
+    return ".aec" if suffix == ".aec" else "no pictures"
 
 
 def _entries(folder: Place, *, recursive: bool) -> Iterator[_Entry]:
@@ -211,4 +207,4 @@ def tell_skipped(found: Plan) -> str:
     """What was left out, in a line; empty where nothing was."""
     if not found.skipped:
         return ""
-    return "skipped: " + ", ".join(f"{count} {what}" for what, count in sorted(found.skipped.items()))
+    return "skipped: " + ", ".join(f"{len(names)} {what}" for what, names in sorted(found.skipped.items()))

@@ -13,7 +13,8 @@ import aecodec
 from aecodec import CodecError
 from aecodec.cli import tasks
 from aecodec.cli.batch import check_failures
-from aecodec.cli.files import open_data, read_once, read_shown, reason
+from aecodec.cli.codecs import read_shown
+from aecodec.cli.files import open_data, read_once, reason
 from aecodec.cli.folders import Plan, failure, plan, read_sources, tell_skipped
 from aecodec.cli.options import (
     DEVICE,
@@ -26,7 +27,7 @@ from aecodec.cli.options import (
     folder_options,
     reporting,
 )
-from aecodec.cli.reporter import Reporter
+from aecodec.cli.reporter import Reporter, printable
 from aecodec.cli.urls import Place
 from aecodec.format.container import FORMAT_VERSION, STRIDE, SectionKind, unpack
 
@@ -74,7 +75,7 @@ def verify(
         engine, device, threads = many.share(device, threads)
         files = plan(places, {".aec"}, None, recursive=many.recursive)
         weights = weights and weights.absolute()  # workers may be in another folder
-        many.run(files, tasks.Verifying(device, weights, threads, max_pixels), engine, quiet=report.quiet)
+        many.run(files, tasks.Verifying(device, weights, threads, max_pixels), engine, report)
         return
     (source,) = places.sources
     read_once(source, original)
@@ -119,7 +120,7 @@ def info(
 
 def list_files(found: Plan, max_pixels: int, *, as_json: bool) -> None:
     """A line for each file. Raises InputError with the list of those that are none, at the end."""
-    width = max((len(str(job.source)) for job in found.jobs), default=0)
+    width = max((len(printable(str(job.source))) for job in found.jobs), default=0)
     line = f"{{:{width}}}  {{:>13}}  {{:4}}  {{:>7}}  {{:>10}}  {{:>6}}"
     if not as_json:
         click.echo(line.format("file", "size", "mode", "quality", "bytes", "bpp"))
@@ -131,7 +132,7 @@ def list_files(found: Plan, max_pixels: int, *, as_json: bool) -> None:
             failed.append(failure(job, reason(error)))
             continue
         size, quality = f"{facts['width']} x {facts['height']}", f"{facts['quality']:g}"
-        words = (facts["file"], size, facts["mode"], quality, facts["size_bytes"], f"{facts['bpp']:.3f}")
+        words = (printable(facts["file"]), size, facts["mode"], quality, facts["size_bytes"], f"{facts['bpp']:.3f}")
         click.echo(json.dumps(facts) if as_json else line.format(*words))
     if found.skipped:
         click.echo(tell_skipped(found), err=as_json)
@@ -184,7 +185,7 @@ def table(facts: dict[str, Any]) -> str:
 def file_table(facts: dict[str, Any]) -> str:
     """What info found of a file, in words."""
     lines = {
-        "file": facts["file"],
+        "file": printable(facts["file"]),
         "format version": facts["format_version"],
         "size": f"{facts['width']} x {facts['height']} pixels",
         "mode": f"{facts['mode']}: {MODES[facts['mode']]}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -31,6 +32,16 @@ class PlaceType(click.Path):
         return place(os.fspath(value))
 
 
+class Range(click.FloatRange):
+    """Numbers within limits, which nan and infinity are not."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        number = super().convert(value, parameter, context)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number", parameter, context)
+        return number
+
+
 PLACE = PlaceType()
 RECURSIVE = click.option("-r", "--recursive", is_flag=True, help="Go into the folders of a folder too.")
 MANY = (
@@ -52,7 +63,7 @@ FORCE = (
     click.option("--dry-run", is_flag=True, help="For a folder: only say what would be done."),
     click.option("--force", is_flag=True, help="For a folder: also what is up to date."),
 )
-POSITIVE = click.FloatRange(min=0, min_open=True)
+POSITIVE = Range(min=0, min_open=True)
 DEVICE = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
@@ -109,12 +120,22 @@ class Many(NamedTuple):
         engine = cluster.engine(jobs, self.address) if self.engine == "dask" else batch.engine(jobs)
         return engine, device, threads or (1 if jobs > 1 or self.address else None)
 
-    def run(self, found: Plan, task: tasks.Task, engine: batch.Engine, *, quiet: bool) -> None:
+    def run(self, found: Plan, task: tasks.Task, engine: batch.Engine, teller: Reporter) -> None:
         """Do it. Raises InputError with the list of failures after all others are done."""
         work = partial(tasks.look if self.dry_run else tasks.do, task)
         if self.dry_run:
             engine = batch.engine(1)
-        batch.run(found, work, engine, task.is_current, dry_run=self.dry_run, report=self.report_file, quiet=quiet)
+        batch.run(
+            found,
+            work,
+            engine,
+            task.is_current,
+            dry_run=self.dry_run,
+            report=self.report_file,
+            teller=teller,
+            weights=task.weights,
+            unseen=task.unseen,
+        )
 
 
 def folder_options(*, writes: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -162,6 +183,13 @@ def read_tile(_: click.Context, __: click.Parameter, value: int) -> int:
     if value % STRIDE or not 1 <= value // STRIDE <= MAX_TILE:
         raise click.BadParameter(f"{value} is not a multiple of {STRIDE} in {STRIDE}..{STRIDE * MAX_TILE} pixels")
     return value // STRIDE
+
+
+def read_ssim(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
+    """The value of --ssim, an index or dB."""
+    if value == 1:
+        raise click.BadParameter("1 is neither an index below 1 nor dB above 1")
+    return value
 
 
 def has_cuda() -> bool:

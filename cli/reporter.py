@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,18 +13,27 @@ import click
 from aecodec.cli.files import is_stream
 from aecodec.cli.urls import Place
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # would end the line, or speak to the terminal
+
+
+def printable(text: str, name: str | None = None) -> str:
+    """A name of a file, or a text with that name in it, as one line: its control characters are written as escapes."""
+    if name is None:
+        return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+    return text.replace(name, printable(name))
+
 
 class Reporter:
     """What a command tells: results unless --quiet, timing with -v."""
 
-    def __init__(self) -> None:
-        self.verbose = self.quiet = False
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.verbose, self.quiet = False, quiet
         self.started = time.perf_counter()
 
     def result(self, target: Place, line: str) -> None:
         """Tell what was written to a target; beside the data if that goes to standard output."""
         if not self.quiet:
-            click.echo(f"{target}: {line}", err=is_stream(target))
+            click.echo(f"{printable(str(target))}: {line}", err=is_stream(target))
 
     def note(self, message: Warning | str, *_: object) -> None:
         """What warnings call."""

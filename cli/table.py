@@ -17,18 +17,26 @@ from aecodec.cli.urls import Place
 class Table:
     """Nothing happens without a place. Raises InputError or OSError at once where it could not be written."""
 
-    def __init__(self, place: Place | None, names: Sequence[str], sources: Sequence[Place]) -> None:
+    def __init__(
+        self, place: Place | None, names: Sequence[str], inputs: Sequence[Place], folders: Sequence[Place]
+    ) -> None:
+        """inputs are not replaced; folders will be made for what comes of them, and the report may be in one."""
         self.place = place
         self.names = names
         self.is_stream = place is not None and is_stream(place)
         self._file: IO[str] | None = None
         if place is None:
             return
+        if isinstance(place, Path) and not self.is_stream and not place.parent.exists():
+            made = [folder.absolute() for folder in folders if isinstance(folder, Path)]
+            parent = place.absolute().parent
+            if any(parent in (folder, *folder.parents) for folder in made):
+                parent.mkdir(parents=True)
         check_target(place, "CSV")
         if not self.is_stream and place.exists():
-            for source in sources:
-                if is_same(source, place):
-                    raise InputError(f"the report {place} would replace the source {source}")
+            for one in inputs:
+                if is_same(one, place):
+                    raise InputError(f"the report {place} would replace {one}, which is read")
         if isinstance(place, Path) and not self.is_stream:  # names are bytes, and may be no UTF-8
             self._file = place.open("w", newline="", encoding="utf-8", errors="backslashreplace")
             self.add(names)

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from PIL import Image
 
 import aecodec
-from aecodec import CodecError, InputError, PictureWarning
+from aecodec import CodecError, Header, InputError, PictureWarning
+from aecodec.cli.codecs import codec_for, load, measure, read_shown, shown
 from aecodec.cli.files import (
-    AEC,
     check_target,
     image_file,
+    is_stream,
     noting,
     open_data,
     open_picture,
     read_picture,
-    read_shown,
     reason,
     replace_file,
-    shown,
 )
 from aecodec.cli.folders import Job, Outcome, failure
 from aecodec.cli.urls import Place
 from aecodec.format.container import (
     DEFAULT_QUALITY,
+    MAGIC,
     MAX_LEVEL,
     MIN_LEVEL,
     Data,
@@ -35,6 +35,7 @@ from aecodec.format.container import (
     quality_level,
     unpack,
 )
+from aecodec.formats import AEC
 
 if TYPE_CHECKING:
     from aecodec.format.rescue import Loss
@@ -53,6 +54,14 @@ class Task(Protocol):
     def form(self) -> str:
         """Pillow's name of the format that is written."""
 
+    @property
+    def weights(self) -> Path | str | None:
+        """A file, or the name of a shipped model."""
+
+    @property
+    def unseen(self) -> str:
+        """What was asked for and is_current does not compare, as a sentence."""
+
     def is_current(self, job: Job) -> bool:
         """Whether there is nothing to do."""
 
@@ -68,7 +77,7 @@ def do(task: Task, job: Job) -> Outcome:
     try:
         if job.target is not None:
             job.target.parent.mkdir(parents=True, exist_ok=True)
-            check_target(job.target, task.form, job.source)
+            check_target(job.target, task.form, job.source, task.weights)
         with noting(PictureWarning) as notes:
             outcome = task.work(job)
         name = str(job.source)
@@ -102,6 +111,10 @@ class Encoding(NamedTuple):
     @property
     def form(self) -> str:
         return AEC
+
+    @property
+    def unseen(self) -> str:
+        return "no file tells its effort: --force encodes again what is up to date" if "effort" in self.options else ""
 
     def is_current(self, job: Job) -> bool:
         """Whether a target is there and as it would be written now. That of a goal only the work on it finds out."""
@@ -137,19 +150,34 @@ class Encoding(NamedTuple):
         if isinstance(job.source, Path):
             with open_picture(job.source):
                 pass
+        self.refuse_other(job)
 
     def work(self, job: Job) -> Outcome:
         target = _target(job)
+        before = job.source.stat()
         picture = read_picture(job.source, max_pixels=self.max_pixels, strip=self.strip)
-        codec = _codec(self.weights, self.device, self.threads)
+        codec = load(self.weights, self.device, self.threads)
+        self.refuse_other(job)
         if self.goal and self.matches(job):
             with open_data(target) as old:
                 if self.meets_goal(codec, picture, bytes(old)):
                     return Outcome(str(job.source), str(target), "up to date")
         data = codec.encode(picture, max_pixels=self.max_pixels, **self.options)
         psnr = round(measure(codec, picture, data, "psnr", self.max_pixels), 3) if self.measure else None
+        after = job.source.stat()  # a younger source than what is in a file would count as up to date
+        if after.st_size != before.st_size or after.st_mtime > before.st_mtime:  # no time is no change
+            raise InputError(f"{job.source} has changed while it was encoded")
         replace_file(target, data)
-        return Outcome(str(job.source), str(target), "done", job.source.stat().st_size, len(data), psnr)
+        tell_growth(target, data, job.source)
+        return Outcome(str(job.source), str(target), "done", after.st_size, len(data), psnr)
+
+    def refuse_other(self, job: Job) -> None:
+        """Raise InputError where something is there that encode has not written: an original perhaps."""
+        target = _target(job)
+        if not self.force and target.exists():
+            with open_data(target) as old:
+                if old and old[: len(MAGIC)] != MAGIC:
+                    raise InputError(f"{target} is there already and no .aec file: --force replaces it")
 
     @property
     def goal(self) -> tuple[str, float] | None:
@@ -174,6 +202,7 @@ class Decoding(NamedTuple):
     threads: int | None
     rescue: bool  # what is left of damaged files
     force: bool  # whatever is there
+    unseen: str = ""
 
     def is_current(self, job: Job) -> bool:
         """Whether a picture is there that is not older, and as large as it would be, turned or not.
@@ -202,15 +231,16 @@ class Decoding(NamedTuple):
         if not (self.options["region"] or self.rescue):
             self.refuse_other(job)
         with open_data(job.source) as data:
-            codec = codec_for(data, self.weights, self.device, self.threads, self.options["max_pixels"])
+            header = aecodec.read_header(data, max_pixels=self.options["max_pixels"])
+            codec = codec_for(header, self.weights, self.device, self.threads)
             image, losses = decoded(codec, data, self.options, rescue=self.rescue)
-            size, tiles = len(data), len(aecodec.read_header(data, max_pixels=self.options["max_pixels"]).tiles())
+            size = len(data)
         file = image_file(image, self.form)
         is_current = not self.force and target.exists() and target.read_bytes() == file
         if not is_current:
             self.refuse_other(job)
             replace_file(target, file)
-        tell_losses(losses, tiles)
+        tell_losses(losses, header)
         if is_current:
             return Outcome(str(job.source), str(target), "up to date")
         return Outcome(str(job.source), str(target), "done", size, len(file))
@@ -229,6 +259,7 @@ class Verifying(NamedTuple):
     threads: int | None
     max_pixels: int
     form: str = ""
+    unseen: str = ""
 
     def is_current(self, _: Job) -> bool:
         return False
@@ -253,16 +284,6 @@ def _is_newer(job: Job) -> bool:
     return target.exists() and target.stat().st_mtime >= job.source.stat().st_mtime
 
 
-def measure(codec: aecodec.Codec, picture: Picture, data: bytes, name: str, max_pixels: int) -> float:
-    """PSNR or MS-SSIM in dB between a picture and its file, as a viewer sees both."""
-    from aecodec import metrics
-    from aecodec.image import shown_pixels, to_picture
-
-    pictures = (picture, to_picture(codec.decode(data, max_pixels=max_pixels), max_pixels=max_pixels))
-    a, b = (shown_pixels(one) for one in pictures)
-    return metrics.psnr(a, b) if name == "psnr" else metrics.ms_ssim_db(metrics.ms_ssim(a, b))
-
-
 def decoded(
     codec: aecodec.Codec, data: Data, options: dict[str, Any], *, rescue: bool
 ) -> tuple[Image.Image, Sequence[Loss]]:
@@ -270,13 +291,29 @@ def decoded(
     return codec.decode_partial(data, **options) if rescue else (codec.decode(data, **options), [])
 
 
-def tell_losses(losses: Sequence[Loss], count: int) -> None:
-    """Raises FormatError with a list of what was lost of a file of count tiles, if anything was."""
+def tell_losses(losses: Sequence[Loss], header: Header) -> None:
+    """Raises FormatError with a list of what was lost of a file, if anything was."""
     if losses:
         lines = [f"lost: {_place(loss)}{loss.reason}" for loss in losses]
-        tiles = sum(loss.box is not None for loss in losses)
+        tiles = sum(loss.box is not None and not loss.in_part for loss in losses)
+        count = len(header.tiles())
+        in_part = ", one in part" if any(loss.in_part for loss in losses) else ""
         raise aecodec.FormatError(
-            "\n".join([f"the file is damaged, {tiles} of {count} tiles {'is' if tiles == 1 else 'are'} lost", *lines])
+            "\n".join(
+                [f"the file is damaged, {tiles} of {count} tiles {'is' if tiles == 1 else 'are'} lost{in_part}", *lines]
+            )
+        )
+
+
+def tell_growth(target: Place, data: bytes, source: Place) -> None:
+    """A PictureWarning where a picture had less bytes before; nothing of pipes, whose size nobody knows."""
+    if is_stream(source) or (isinstance(source, Path) and not source.is_file()):
+        return
+    before = source.stat().st_size
+    if len(data) > before:
+        what = "the result" if is_stream(target) else target
+        warnings.warn(
+            f"{what} is larger than {source}: {len(data)} bytes, {before} before", PictureWarning, stacklevel=2
         )
 
 
@@ -294,13 +331,14 @@ def verify_file(
     from aecodec.format.digest import TOLERANCE  # brings numpy
 
     with open_data(source) as data:
-        header, sections, tiles = unpack(data, max_pixels=max_pixels)
+        container = unpack(data, max_pixels=max_pixels)
+        header, sections, tiles = container
         yield "structure", f"{header.width}x{header.height} {header.mode}, {len(tiles)} tiles"
         yield "checksums", f"header and {len(sections) + len(tiles)} sections"
-        codec = codec_for(data, weights_file, device, threads, max_pixels)
+        codec = codec_for(header, weights_file, device, threads)
         codec.check_weights(header)
         yield "weights", f"{header.model_id:08x}"
-        image, difference = codec.verify(data, max_pixels=max_pixels)
+        image, difference = codec.verify(container)
     yield "decode", f"{image.width}x{image.height} {image.mode}"
     yield "digest", "none in the file" if difference is None else f"within {difference} of 255, {TOLERANCE} is allowed"
     if original is not None:
@@ -309,21 +347,3 @@ def verify_file(
         seen, _ = read_shown(original, device, weights_file, max_pixels)
         psnr = metrics.psnr(seen, shown(image))
         yield "PSNR", "equal" if psnr == float("inf") else f"{psnr:.2f} dB"
-
-
-def codec_for(
-    data: Data, weights_file: Path | None, device: str, threads: int | None, max_pixels: int
-) -> aecodec.Codec:
-    """The codec of a file, made once for all files of its model."""
-    from aecodec import weights
-
-    wanted = None if weights_file else aecodec.read_header(data, max_pixels=max_pixels).model_id
-    name = next((name for name, model_id in weights.SHIPPED.items() if model_id == wanted), None)
-    if name is None and weights_file is None:
-        return aecodec.Codec.load_for(data, device, threads=threads, max_pixels=max_pixels)  # tells what is missing
-    return _codec(weights_file or name, device, threads)
-
-
-@cache
-def _codec(weights: Path | str | None, device: str, threads: int | None) -> aecodec.Codec:
-    return aecodec.Codec.load(weights, device, threads=threads)

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
+from aecodec import InputError
 from aecodec.cli.files import check_target
-from aecodec.cli.options import DEVICE, FILE, reporting
+from aecodec.cli.options import DEVICE, FILE, POSITIVE, Range, reporting
 from aecodec.cli.reporter import Reporter
 
 
@@ -21,13 +22,13 @@ from aecodec.cli.reporter import Reporter
 @click.option("--init", type=FILE, help="Start from weights of a run (export), or from the shipped ones: shipped.")
 @click.option(
     "--minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     help="Length of the run  [default: 60, or what a resumed run was begun with]",
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Length of the run in steps instead.")
 @click.option(
     "--decay",
-    type=click.FloatRange(0, 1),
+    type=Range(0, 1),
     default=0.5,
     show_default=True,
     help="Share of the run at its end in which the learning rate falls to 0.",
@@ -36,7 +37,7 @@ from aecodec.cli.reporter import Reporter
 @click.option("--model", default="m", show_default=True, help="Size of the model.")
 @click.option("--batch", type=int, default=8, show_default=True, help="Pictures per step and process, multiple of 8.")
 @click.option("--patch", type=int, default=192, show_default=True, help="Side of the crops in pixels, multiple of 64.")
-@click.option("--lr", type=float, default=1e-3, show_default=True, help="Learning rate of the stable phase.")
+@click.option("--lr", type=POSITIVE, default=1e-3, show_default=True, help="Learning rate of the stable phase.")
 @click.option(
     "--precision", default="auto", show_default=True, help="bf16, fp32, or auto: bf16 where the device has it."
 )
@@ -71,9 +72,13 @@ def train(
     budget = None if resume else Budget(minutes=60, decay=decay)
     if minutes is not None or steps is not None:
         budget = Budget(steps, minutes, decay)
+    try:
+        config = TrainConfig(**settings)
+    except InputError as error:
+        raise click.UsageError(str(error)) from error
     command = shlex.join(["aecodec", *(Path(word).name for word in sys.argv[1:])])  # folders stay private
     train_model(
-        data, run, budget, TrainConfig(**settings), device=device, resume=resume, validation=validation,
+        data, run, budget, config, device=device, resume=resume, validation=validation,
         init="shipped" if init == Path("shipped") else init,
         quiet=report.quiet, command=command,
     )  # fmt: skip

@@ -168,7 +168,8 @@ void predict_second(const aecodec::Receiver& receiver, Array<std::int8_t, 3> z, 
 }  // namespace
 
 NB_MODULE(_native, m) {
-  nb::exception<aecodec::StreamError>(m, "StreamError", PyExc_ValueError);
+  const auto stream_error = nb::exception<aecodec::StreamError>(m, "StreamError", PyExc_ValueError);
+  nb::exception<aecodec::EndError>(m, "EndError", stream_error);
   nb::class_<aecodec::Tables>(m, "Tables")
       .def("__init__", &make_tables, "cumulative"_a.noconvert(), "lengths"_a.noconvert(),
            "offsets"_a.noconvert())

@@ -41,6 +41,11 @@ struct StreamError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// The bytes end before the symbols do. Those that were written up to there are right.
+struct EndError : StreamError {
+  using StreamError::StreamError;
+};
+
 // A set of cumulative tables, checked once so that coding needs no checks of them.
 class Tables {
  public:
@@ -186,7 +191,7 @@ class Decoder {
 
  private:
   std::uint32_t word() {
-    if (end_ - next_ < 4) throw StreamError("entropy-coded data is truncated");
+    if (end_ - next_ < 4) throw EndError("entropy-coded data is truncated");
     const std::uint32_t word = std::uint32_t{next_[0]} | std::uint32_t{next_[1]} << 8 | std::uint32_t{next_[2]} << 16 |
                                std::uint32_t{next_[3]} << 24;
     next_ += 4;

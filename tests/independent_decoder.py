@@ -9,6 +9,7 @@ import io
 import json
 import struct
 import zlib
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ def read_weights(path: Path) -> dict[str, Array]:
     raw = path.read_bytes()
     (length,) = struct.unpack("<Q", raw[:8])
     index: dict[str, Any] = json.loads(raw[8 : 8 + length])
-    types = {"F16": "<f2", "I32": "<i4", "I8": "|i1"}
+    types = {"F16": "<f2", "I32": "<i4", "I16": "<i2", "I8": "|i1"}
     weights = {}
     for name, entry in index.items():
         if name != "__metadata__":
@@ -46,7 +47,7 @@ def read_container(data: bytes) -> tuple[Header, list[bytes], bytes | None]:
     """Section 1: the header, the payloads of the tiles and of the alpha section."""
     magic, version, flags, level, width, height, model_id, tile = struct.unpack("<4sBBHHHIB", data[:17])
     assert magic == b"\xae\x61\x65\x63"
-    assert version == 1
+    assert version == 2
     end = 18 if flags & 4 else 17
     (crc,) = struct.unpack("<I", data[end : end + 4])
     assert crc == zlib.crc32(data[:end])
@@ -192,77 +193,106 @@ def shuffle(x: Array, k: int) -> Array:
     return x.reshape(C // k**2, k, k, H, W).transpose(0, 3, 1, 4, 2).reshape(C // k**2, k * H, k * W)
 
 
-class Networks:
-    """Section 6."""
+class Receiver:
+    """Section 6. Integers up to 2^53 in float64 where matrices are multiplied, in int64 elsewhere."""
 
     def __init__(self, weights: dict[str, Array], level: int) -> None:
-        prefix = "network."
-        self.w = {name[len(prefix) :]: a.astype(np.float64) for name, a in weights.items() if name.startswith(prefix)}
-        position = 7 * (level - 100) / 9900
-        self.anchor = min(int(position), 6)
-        self.part = position - self.anchor
+        prefix = "receiver."
+        self.w = {name[len(prefix) :]: a.astype(np.int64) for name, a in weights.items() if name.startswith(prefix)}
+        place = 7 * (level - 100)
+        self.low = min(place // 9900, 6)
+        self.part = place - 9900 * self.low
 
-    def P(self, name: str, x: Array, groups: int = 1) -> Array:
-        weight, bias = self.w[f"{name}.weight"], self.w[f"{name}.bias"]
-        parts = zip(np.split(weight, groups), np.split(x, groups), strict=True)
-        return np.concatenate([np.einsum("oc,cij->oij", w, part) for w, part in parts]) + bias[:, None, None]
+    def gain(self, name: str) -> Array:
+        low, high = self.w[name][self.low], self.w[name][self.low + 1]
+        v = (low * (9900 - self.part) + high * self.part) // 9900
+        i = (v & 65535) >> 10
+        t = POWERS[i] + (((POWERS[i + 1] - POWERS[i]) * (v & 1023)) >> 10)
+        return t >> (30 - (v >> 16))
+
+    def sums(self, name: str, x: Array, groups: int = 1) -> Array:
+        parts = zip(np.split(self.w[f"{name}.weight"], groups), np.split(x, groups), strict=True)
+        products = [np.tensordot(w.astype(float), part.astype(float), 1) for w, part in parts]
+        return np.concatenate(products).astype(np.int64) + self.w[f"{name}.bias"][:, None, None]
+
+    def scaled(self, name: str, sums: Array, multiplier: Array | None = None) -> Array:
+        multiplier = self.w[f"{name}.multiplier"] if multiplier is None else multiplier
+        return scale(sums, multiplier[:, None, None], int(self.w[f"{name}.format"][0]))
+
+    def P(self, name: str, x: Array, groups: int = 1, multiplier: Array | None = None) -> Array:
+        return clamp16(self.scaled(name, self.sums(name, x, groups), multiplier))
 
     def D(self, name: str, x: Array) -> Array:
-        weight, bias = self.w[f"{name}.weight"][:, 0], self.w[f"{name}.bias"]
+        weight = self.w[f"{name}.weight"].reshape(-1, 3, 3, 1, 1)
         _, H, W = x.shape
         padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
-        taps = (weight[:, i, j, None, None] * padded[:, i : i + H, j : j + W] for i in range(3) for j in range(3))
-        return sum(taps) + bias[:, None, None]
+        taps = (weight[:, i, j] * padded[:, i : i + H, j : j + W] for i in range(3) for j in range(3))
+        return clamp16(self.scaled(name, sum(taps) + self.w[f"{name}.bias"][:, None, None]))
 
-    def gain(self, name: str, x: Array) -> Array:
-        log_gain = self.w[f"{name}.log_gain"]
-        mixed = (1 - self.part) * log_gain[self.anchor] + self.part * log_gain[self.anchor + 1]
-        return x * np.exp(mixed)[:, None, None]
+    def act(self, name: str, x: Array) -> Array:
+        fraction = int(self.w[f"{name}.format"][1])
+        return (x * np.clip(((x * 9830) >> fraction) + 16384, 0, 32768) + 16384) >> 15
 
     def block(self, name: str, x: Array, groups: int = 1) -> Array:
-        x = x + self.P(f"{name}.leave", act(self.D(f"{name}.spatial", self.P(f"{name}.enter", x, groups))), groups)
-        return x + self.P(f"{name}.reduce", act(self.P(f"{name}.expand", x, groups)), groups)
-
-    def mean(self, name: str, x: Array) -> Array:
-        return self.P(f"{name}.leave", self.block(f"{name}.block", self.P(f"{name}.enter", x), 4))
+        h = self.act(f"{name}.spatial", self.D(f"{name}.spatial", self.P(f"{name}.enter", x, groups)))
+        x = clamp16(x + self.P(f"{name}.leave", h, groups))
+        h = self.act(f"{name}.expand", self.P(f"{name}.expand", x, groups))
+        return clamp16(x + self.P(f"{name}.reduce", h, groups))
 
     def y_hat(self, z: Array, y: Array) -> Array:
-        f = z.astype(float)
+        f = z.astype(np.int64)
         f = self.block("h_s.blocks.0", shuffle(self.P("h_s.ups.0", f, 4), 2), 4)
         f = self.block("h_s.blocks.1", shuffle(self.P("h_s.ups.1", f, 4), 2), 4)
-        f = self.gain("h_s.gain", self.P("h_s.leave", f))
+        f = self.P("h_s.leave", f, multiplier=self.gain("h_s.gain"))
         M, H, W = y.shape
         c, i, j = np.ogrid[:M, :H, :W]
         first = (i + j) % 2 == (c >= M // 2)
-        s, m0 = np.split(self.mean("mean0", f), 2)
-        step = np.clip(1 + s, 0.5, 64)
-        y0 = np.where(first, (y + m0) * step, 0)
-        m1 = self.mean("mean1", np.concatenate((y0, f)))
-        return (y + np.where(first, m0, m1)) * step
+        h = self.block("mean0.block", self.P("mean0.enter", f), 4)
+        step = np.clip(4096 + self.wide("mean0.step", h), 2048, 262144)
+
+        def Y(mean: Array) -> Array:
+            limit = 2**31 - 1
+            return np.clip(((y.astype(np.int64) * 256 + mean) * step + 128) >> 8, -limit, limit)
+
+        y_hat0 = Y(self.wide("mean0.leave", h))
+        y0 = np.where(first, clamp16((y_hat0 + 32) >> 6), 0)
+        h = self.block("mean1.block", self.P("mean1.enter", np.concatenate((y0, f))), 4)
+        return np.where(first, y_hat0, Y(self.wide("mean1.leave", h)))
+
+    def wide(self, name: str, x: Array) -> Array:
+        return np.clip(self.scaled(name, self.sums(name, x)), -8388607, 8388607)
 
     def rgb(self, y_hat: Array) -> Array:
-        u = self.gain("g_s.y_gain", y_hat)
+        u = clamp16(scale(y_hat, self.gain("g_s.y_gain")[:, None, None], 24))
         b = self.P("g_s.enter", u)
         for i in range(2):
-            b = self.gain(f"g_s.gains.{i}", self.block(f"g_s.blocks.{i}", b))
+            b = self.block(f"g_s.blocks.{i}", b)
+            b = clamp16(scale(b, self.gain(f"g_s.gains.{i}")[:, None, None], 24))
         x = shuffle(self.P("g_s.latent", u), 4)
-        k = shuffle(self.P("g_s.condition", b), 4)
-        k = k / (1 + np.exp(-k))
-        shift, scale, gate = np.split(self.P("g_s.modulate", k), 3)
-        x = x + gate * self.P("g_s.reduce", act(self.P("g_s.expand", x * (1 + scale) + shift)))
-        return shuffle(self.P("g_s.leave", x), 4) + 0.5
+        k = self.act("g_s.condition", shuffle(self.P("g_s.condition", b), 4))
+        v = clamp16(x + self.P("g_s.shift", k) + ((x * self.P("g_s.scale", k) + 2048) >> 12))
+        w = self.P("g_s.reduce", self.act("g_s.expand", self.P("g_s.expand", v)))
+        x = clamp16(x + ((self.P("g_s.gate", k) * w + 16384) >> 15))
+        multiplier = self.w["g_s.leave.multiplier"].repeat(48)
+        return np.clip(shuffle(self.scaled("g_s.leave", self.sums("g_s.leave", x), multiplier), 4), 0, 255)
 
 
-def act(x: Array) -> Array:
-    return x * np.clip(0.3 * x + 0.5, 0, 1)
+def scale(v: Array, multiplier: Array, shift: int) -> Array:
+    return (v * multiplier + (1 << (shift - 1))) >> shift
+
+
+def clamp16(x: Array) -> Array:
+    return np.clip(x, -32767, 32767)
+
+
+POWERS = np.array([round(2 ** (30 + Decimal(i) / 64)) for i in range(65)], np.int64)
 
 
 def decode(data: bytes, weights: dict[str, Array]) -> Array:
     """The picture, [H, W] or [H, W, C]: gray, gray and alpha, RGB, RGBA."""
     header, z, y = read_symbols(data, weights)
-    networks = Networks(weights, header.level)
-    levels = np.clip(np.round(255 * networks.rgb(networks.y_hat(z, y))), 0, 255)
-    pixels = levels[:, : header.height, : header.width].astype(int).transpose(1, 2, 0)
+    receiver = Receiver(weights, header.level)
+    pixels = receiver.rgb(receiver.y_hat(z, y))[:, : header.height, : header.width].transpose(1, 2, 0)
     pixels = (pixels.sum(2) + 1) // 3 if header.gray else pixels
     _, _, alpha = read_container(data)
     return pixels if alpha is None else np.dstack((pixels, read_alpha(header, alpha)))

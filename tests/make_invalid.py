@@ -87,7 +87,7 @@ def cases() -> dict[str, Case]:
     return {
         "empty": Case(b"", TruncatedError, "header needs 21 bytes, got 0"),
         "wrong-magic": Case(b"\xaeaed" + gray[4:], FormatError, "not an .aec file: starts with ae 61 65 64"),
-        "newer-version": Case(reheader(gray, version=2), UnsupportedError, "format version 2"),
+        "newer-version": Case(reheader(gray, version=3), UnsupportedError, "format version 3"),
         "truncated-header": Case(gray[:20], TruncatedError, "header needs 21 bytes, got 20"),
         "crc-of-header": Case(flipped(gray, 9), FormatError, "header is damaged: CRC-32"),
         "reserved-flag": Case(reheader(gray, flags=0x81), UnsupportedError, "header flags 0x81"),
@@ -113,7 +113,9 @@ def cases() -> dict[str, Case]:
         "section-twice": Case(
             front + 2 * section(*first) + gray[HEADER_SIZE:], FormatError, "section 0x81 appears twice"
         ),
-        "density-zero": Case(front + section(0x84, bytes(8)) + gray[HEADER_SIZE:], FormatError, "density section is"),
+        "density-zero": Case(
+            pack(unpack(gray).header, {SectionKind.DENSITY: bytes(8)}, [stream]), FormatError, "density section is"
+        ),
         "alpha-without-flag": Case(reheader(alpha, flags=0), FormatError, "alpha flag is 0, alpha sections are 1"),
         "flag-without-alpha": Case(reheader(gray, flags=3), FormatError, "alpha flag is 1, alpha sections are 0"),
         "alpha-of-one-byte": Case(
@@ -128,7 +130,7 @@ def cases() -> dict[str, Case]:
         ),
         "stream-of-half-a-word": Case(one_tile(stream + b"xx"), FormatError, "no whole number of words"),
         "stream-state": Case(one_tile(bytes(8)), FormatError, "impossible state"),
-        "stream-truncated": Case(pack(unpack(gray).header, {}, [stream[:-4]]), FormatError, "data is truncated"),
+        "stream-truncated": Case(pack(unpack(gray).header, {}, [stream[:-4]]), TruncatedError, "data is truncated"),
         "stream-not-ended": Case(pack(unpack(gray).header, {}, [stream + bytes(4)]), FormatError, "does not end where"),
         "z-out-of-range": Case(
             one_tile(encode_symbols(wide, tables, model().tables)), FormatError, "z symbol is outside -127..127"

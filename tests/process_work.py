@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from aecodec.cli import batch
-from aecodec.cli.folders import Counter, Job, Outcome, Plan
+from aecodec.cli.folders import Job, Outcome, Plan
+from aecodec.cli.reporter import Reporter
 
 
 def die(folder: Path, name: str) -> str:
@@ -32,8 +33,10 @@ def main(folder: Path) -> None:
     """A run of three files in two processes that ends when it is told to."""
     jobs = [Job(folder / name, folder / f"{name}.aec") for name in "abc"]
     engine = batch.engine(2)
-    found = Plan(jobs, [], Counter())
-    batch.run(found, block, engine, lambda _: False, dry_run=False, report=folder / "report.csv", quiet=True)
+    found = Plan(jobs, [], {})
+    batch.run(
+        found, block, engine, lambda _: False, dry_run=False, report=folder / "report.csv", teller=Reporter(quiet=True)
+    )
 
 
 if __name__ == "__main__":

@@ -327,6 +327,17 @@ def test_what_a_file_holds_is_checked_once(tiny: Codec, checked: Counter[str]) -
         assert checked == once
 
 
+def test_commands_check_what_a_file_holds_once(tmp_path: Path, checked: Counter[str]) -> None:
+    """But the header of what is decoded, which tells the weights first."""
+    unpack(GOLDEN.read_bytes())
+    once = checked.copy()
+    for command, target, headers in (("decode", [tmp_path / "a.png"], 2), ("verify", [], 1)):
+        checked.clear()
+        words = [command, GOLDEN, *target, "--weights", DATA / "tiny.safetensors"]
+        assert CliRunner().invoke(main, [str(word) for word in words]).exit_code == 0
+        assert checked == once | Counter(header=headers), command
+
+
 @pytest.mark.parametrize("effort", [0, 3, 4])
 def test_the_table_index_of_a_picture_is_computed_once(
     tiny: Codec, monkeypatch: pytest.MonkeyPatch, effort: int
@@ -372,3 +383,22 @@ def test_a_used_codec_can_be_pickled_and_copied(threads: int) -> None:
         assert again.decode(data).tobytes() == decoded
         assert (again.workers.threads, again.weights.sha256) == (threads, used.weights.sha256)
         assert used.encode(pixels) == data
+
+
+def test_options_of_other_kinds_are_input_errors(tiny: Codec) -> None:
+    picture = np.zeros((8, 8, 3), np.uint8)
+    for progress in (7, "bar", [print]):
+        with pytest.raises(InputError, match=r"progress must be callable, got (int|str|list)"):
+            tiny.encode(picture, effort=4, progress=progress)
+    batch = torch.zeros((1, 3, 8, 8), dtype=torch.uint8)
+    for tensor in (batch.to("meta"), batch.to_sparse()):
+        with pytest.raises(InputError, match="batch must hold all its values"):
+            tiny.encode_tensor(tensor)
+    for work_tile in (0, -1, 65):
+        with pytest.raises(InputError, match=rf"work_tile must be 1\.\.64, got {work_tile}"):
+            Codec(tiny.weights, torch.device("cpu"), work_tile=work_tile)
+    with pytest.raises(InputError, match="work_tile must be an integer"):
+        Codec(tiny.weights, torch.device("cpu"), work_tile=1.5)
+    for threads in (1025, 1 << 40):
+        with pytest.raises(InputError, match=rf"threads must be 1\.\.1024, got {threads}"):
+            Codec(tiny.weights, torch.device("cpu"), threads=threads)

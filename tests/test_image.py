@@ -550,3 +550,30 @@ def test_palette_that_pillow_forgets_is_no_crash(coffee: Image.Image) -> None:
     file, palette = io.BytesIO(), coffee.resize((16, 16)).convert("P")
     palette.save(file, "ICNS", sizes=[(16, 16, 1)])
     assert to_picture(Image.open(file)).pixels.shape[2] == 3
+
+
+@pytest.mark.parametrize("size", [(40, 20), (20, 20)])
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_density_of_a_tiff_that_is_turned_at_load_turns_with_it(
+    orientation: int, compression: str, size: tuple[int, int]
+) -> None:
+    tags = {ExifTags.Base.Orientation: orientation}
+    image = as_file(Image.new("RGB", size), "TIFF", tiffinfo=tags, dpi=(100, 200), compression=compression)
+    picture = to_picture(image)
+    assert picture.metadata.orientation == 1
+    turned = orientation > 4
+    assert picture.pixels.shape[:2] == (size if turned else size[::-1])
+    assert picture.metadata.info["dpi"] == ((200, 100) if turned else (100, 200))
+    assert size == (20, 20) or to_picture(image).metadata == picture.metadata  # it is loaded now
+    assert to_picture(image, named={"dpi": (3, 4)}).metadata.info["dpi"] == (3, 4)
+
+
+@pytest.mark.parametrize("block", [b"II*\0", b"MM\0*\0\0\0", b"Exif\0\0MM\0*"])
+def test_exif_that_ends_before_its_first_tag_is_not_kept(block: bytes) -> None:
+    image = Image.new("RGB", (8, 8))
+    image.info["exif"] = block
+    with pytest.warns(PictureWarning, match="exif is not kept: it is [47] bytes long, 8 at least are needed"):
+        assert to_picture(image).metadata.exif is None
+    with pytest.raises(InputError, match=r"exif is [47] bytes long"):
+        Metadata.from_info({"exif": block})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -228,3 +230,74 @@ def test_networks_run_in_full_float32(
         tiny.decode(tiny.encode(random_pixels))
     assert seen
     assert seen <= {"ieee", "none"}
+
+
+def precisions() -> dict[str, Any]:
+    """What torch tells of float32, by part and by the older names; it refuses some where a caller has mixed them."""
+    backends: Any = torch.backends
+    parts = {
+        "all": (backends, "fp32_precision"),
+        "cudnn": (backends.cudnn, "fp32_precision"),
+        "matmul": (backends.cuda.matmul, "fp32_precision"),
+        "conv": (backends.cudnn.conv, "fp32_precision"),
+        "rnn": (backends.cudnn.rnn, "fp32_precision"),
+        "mkldnn matmul": (backends.mkldnn.matmul, "fp32_precision"),
+        "mkldnn conv": (backends.mkldnn.conv, "fp32_precision"),
+        "old matmul": (backends.cuda.matmul, "allow_tf32"),
+        "old conv": (backends.cudnn, "allow_tf32"),
+    }
+    found: dict[str, Any] = {"name": isolation._precision_by_name()}
+    for name, (owner, attribute) in parts.items():
+        try:
+            found[name] = getattr(owner, attribute)
+        except RuntimeError:
+            found[name] = "refused"
+    return found
+
+
+@pytest.fixture
+def changes() -> Iterator[dict[str, Callable[[], None]]]:
+    """How a caller may set the precision of float32; all is as before afterwards."""
+    backends: Any = torch.backends
+    owners = {
+        "all": backends,
+        "cudnn": backends.cudnn,
+        "matmul": backends.cuda.matmul,
+        "conv": backends.cudnn.conv,
+        "mkldnn": backends.mkldnn.matmul,
+    }
+    before = precisions()
+    found = {
+        f"{name} {value}": partial(setattr, owner, "fp32_precision", value)
+        for name, owner in owners.items()
+        for value in ("ieee", "tf32", "none")
+    }
+    for value in (True, False):
+        found[f"old matmul {value}"] = partial(setattr, backends.cuda.matmul, "allow_tf32", value)
+        found[f"old conv {value}"] = partial(setattr, backends.cudnn, "allow_tf32", value)
+    found |= {name: partial(torch.set_float32_matmul_precision, name) for name in ("highest", "high", "medium")}
+    yield found
+    torch.set_float32_matmul_precision(before["name"])
+    backends.cudnn.allow_tf32 = before["old conv"]
+    for name, owner in (owners | {"rnn": backends.cudnn.rnn}).items():
+        owner.fp32_precision = "none"
+        value = before["mkldnn matmul" if name == "mkldnn" else name]
+        if owner.fp32_precision != value:
+            owner.fp32_precision = value
+    assert precisions() == before
+
+
+@pytest.mark.skipif(not HAS_PARTS, reason="needs torch 2.9")
+@pytest.mark.filterwarnings("ignore:Please use the new API")
+def test_every_mixture_of_older_and_newer_settings_comes_back(changes: dict[str, Callable[[], None]]) -> None:
+    """The settings of CUDA are there without a GPU too."""
+    parts = {"cuda": ("matmul", "conv", "rnn"), "cpu": ("mkldnn matmul", "mkldnn conv")}
+    for names in itertools.permutations(changes, 2):
+        for name in names:
+            changes[name]()
+        before = precisions()
+        for device, own in parts.items():
+            with isolation._full_float32(device):
+                inside = precisions()
+            assert {inside[part] for part in own} <= {"ieee", "none"}, (names, device)
+            assert precisions() == before, (names, device)

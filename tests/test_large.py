@@ -43,7 +43,7 @@ def test_a_damaged_tile_is_one_error_in_threads_too(tiny: Codec, wide: Image.Ima
 
 
 def test_no_threads_are_refused() -> None:
-    with pytest.raises(InputError, match="threads must be at least 1, got 0"):
+    with pytest.raises(InputError, match=r"threads must be 1\.\.1024, got 0"):
         Codec.load(DATA / "tiny.safetensors", device="cpu", threads=0)
 
 

@@ -14,7 +14,7 @@ import aecodec.cli
 
 ROWS = [
     {"errors", "forked", "_native"},
-    {"arguments", "isolation", "metrics"},
+    {"arguments", "formats", "isolation", "metrics"},
     {"format", "workers"},
     {"coding", "image"},
     {"networks", "weights"},
@@ -29,6 +29,7 @@ PUBLIC = {
     "aecodec",
     "aecodec.format.container",
     "aecodec.format.digest",
+    "aecodec.formats",
     "aecodec.image",
     "aecodec.format.metadata",
     "aecodec.metrics",

@@ -248,3 +248,42 @@ def test_service_bounds_the_pictures_in_work(tmp_path: Path, coffee: Image.Image
             assert service.ask("POST", "/pictures", png(coffee.resize((9, 9))))[0] == 503
     finally:
         service.close()
+
+
+def test_service_answers_head_as_get_without_the_body(service: Service, coffee: Image.Image) -> None:
+    place = service.ask("POST", "/pictures", png(coffee.crop((0, 0, 40, 40))))[1]["Location"]
+    for path in (place, f"{place}?scale=1/2", f"{place}?scale=1/3", "/elsewhere"):
+        with socket.create_connection(("127.0.0.1", service.server.server_port), timeout=60) as client:
+            client.sendall(f"HEAD {path} HTTP/1.0\r\n\r\n".encode())
+            head, _, body = client.makefile("rb").read().partition(b"\r\n\r\n")
+        status, headers, shown = service.ask("GET", path)
+        assert body == b""
+        assert head.startswith(f"HTTP/1.0 {status} ".encode())
+        assert shown
+        for name in ("Content-Length", "Content-Type"):
+            assert f"{name}: {headers[name]}".encode() in head
+
+
+@pytest.mark.parametrize(
+    ("accept", "opaque", "clear"),
+    [
+        ("*/*", "jpeg", "png"),
+        ("image/jpeg;q=0, */*", "png", "png"),
+        ("image/jpeg;q=0, image/png;q=0, */*", "webp", "webp"),
+        ("*/*, image/png;q=0", "jpeg", "webp"),
+        ("image/*;q=0, */*", None, None),
+        ("image/*;q=0, */*, image/webp;q=0.001", "webp", "webp"),
+        ("image/png;q=0.2, */*;q=0.1", "png", "png"),
+        ("image/png;q=0.1, */*;q=0.2", "jpeg", "webp"),
+        ("image/webp;q=1.000, image/jpeg", "webp", "webp"),
+        ("image/webp;q=1.5, text/html", None, None),
+        ("image/avif", None, None),
+        ("image/x-aecodec;q=0.5, image/*;q=0.4", "x-aecodec", "x-aecodec"),
+        ("image/x-aecodec;q=0, */*", "jpeg", "png"),
+    ],
+)
+def test_service_weighs_what_is_accepted(accept: str, opaque: str | None, clear: str | None) -> None:
+    code: dict[str, Any] = {"__name__": "service"}
+    exec(compile(blocks(DOCS / "tasks" / "service.md")[0][1], "service.md", "exec"), code)
+    for mode, kind in (("RGB", opaque), ("LA", clear)):
+        assert code["pick_type"](accept, mode, whole=True) == (kind and f"image/{kind}")

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from aecodec import _native
 from aecodec.coding.tables import TableSet
-from aecodec.errors import FormatError
+from aecodec.errors import FormatError, TruncatedError
 
 
 def encode_symbols(symbols: NDArray[np.int16], indexes: NDArray[np.uint16], tables: TableSet) -> bytes:
@@ -28,11 +28,14 @@ class SymbolReader:
         except _native.StreamError as error:
             raise FormatError(str(error)) from error
 
-    def read(self, indexes: NDArray[np.uint16]) -> NDArray[np.int16]:
-        """The next len(indexes) symbols."""
-        symbols = np.empty(len(indexes), np.int16)
+    def read(self, indexes: NDArray[np.uint16], *, cut: bool = False) -> NDArray[np.int16]:
+        """The next len(indexes) symbols. Of data that is cut off, 0 for those behind its end; there reading ends."""
+        symbols = np.zeros(len(indexes), np.int16)
         try:
             self._decoder.decode(indexes, self._tables, symbols)
+        except _native.EndError as error:
+            if not cut:
+                raise TruncatedError(str(error)) from error
         except _native.StreamError as error:
             raise FormatError(str(error)) from error
         return symbols

@@ -75,8 +75,11 @@ class TileCoder:
             return reference.encode_symbols(flat, indexes, self.tables)
         return entropy.encode_symbols(flat, indexes, self.tables)
 
-    def parse(self, stream: bytes, symbols: Symbols, box: Box, level: int) -> None:
-        """Write the symbols of a tile. Raises FormatError for a stream that encode cannot have written."""
+    def parse(self, stream: bytes, symbols: Symbols, box: Box, level: int, *, cut: bool = False) -> None:
+        """Write the symbols of a tile. Raises FormatError for a stream that encode cannot have written.
+
+        Of a stream that is cut off: all z, and y as far as it goes, 0 behind. It must hold all z.
+        """
         reader = entropy.SymbolReader(stream, self.tables)
         place = box.relative_to(symbols.window)
         z_tile = symbols.z[:, *place.cells(STRIDE)]
@@ -88,8 +91,9 @@ class TileCoder:
         y_index = self.prior.table_index(z_tile, level)
         coded = y_index >= SKIPPED_SCALES
         y_tile = np.zeros(y_index.shape, np.int16)
-        y_tile[coded] = reader.read(self._y_tables(y_index[coded]))
-        reader.finish()
+        y_tile[coded] = reader.read(self._y_tables(y_index[coded]), cut=cut)
+        if not cut:
+            reader.finish()
         symbols.y[:, *place.cells(Y_STRIDE)] = y_tile
 
     def _y_tables(self, y_index: NDArray[np.uint8]) -> NDArray[np.uint16]:

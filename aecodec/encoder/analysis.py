@@ -16,6 +16,7 @@ from torch import Tensor
 from aecodec.coding.prior import SKIPPED_SCALES, Z_LIMIT, Prior, anchor_position
 from aecodec.coding.symbols import Costs, Symbols
 from aecodec.coding.tables import TableSet
+from aecodec.decoder.exact import ExactReceiver
 from aecodec.encoder.effort import ERROR_WORTH, Effort
 from aecodec.encoder.refinement import Problem, refine
 from aecodec.format.container import MAX_LEVEL, STRIDE, Y_STRIDE, Box, Header
@@ -43,8 +44,10 @@ class CachedAnalysis(NamedTuple):
 class Analyzer:
     """The encoder of one model. Nothing changes after construction."""
 
-    def __init__(self, runtime: Runtime, prior: Prior, tables: TableSet) -> None:
+    def __init__(self, runtime: Runtime, exact: ExactReceiver | None, prior: Prior, tables: TableSet) -> None:
+        """With the exact receiver symbols are what its means ask for, else those of the networks of the runtime."""
         self.runtime = runtime
+        self.exact = exact
         self.network = runtime.network
         self.prior = prior
         self.costs = Costs(tables)
@@ -192,8 +195,11 @@ class Analyzer:
             dead = self.runtime.tensor(dead_zone[_indexed(symbols)[:, *seen.cells(Y_STRIDE)]])
             code = _rounding(self.runtime.tensor(_gather(y, seen)), dead)
             with self.runtime.plain():
-                z_hat = self.runtime.tensor(symbols.z[:, *region.cells(STRIDE)])
-                prediction = self.network.predict(z_hat, gains, code, seen.relative_to(region).cells(Y_STRIDE))
+                if self.exact:
+                    prediction = self.exact.predict(symbols.z, header, code, seen)
+                else:
+                    z_hat = self.runtime.tensor(symbols.z[:, *region.cells(STRIDE)])
+                    prediction = self.network.predict(z_hat, gains, code, seen.relative_to(region).cells(Y_STRIDE))
             y_symbols = prediction.symbols[0][:, *box.relative_to(seen).cells(Y_STRIDE)]
             symbols.y[:, *box.cells(Y_STRIDE)] = y_symbols.short().cpu().numpy()
 
@@ -213,9 +219,16 @@ class Analyzer:
             with self.runtime.plain(gradients=True):  # clones, since gradients cannot go through what was made in it
                 problem = self._problem(x.cpu().numpy(), z_hat.clone(), header.padded, gains.clone(), index, header)
                 y = refine(self.network, y.clone(), problem, effort.stages, lambda: None)
+        dead = self.runtime.on_device(torch.from_numpy(self.costs.dead_zone(effort.dead_zone)[index]))
         with self.runtime.plain():
-            code = _rounding(y, self.runtime.on_device(torch.from_numpy(self.costs.dead_zone(effort.dead_zone)[index])))
-            y_symbols = self.network.predict(z_hat, gains, code).symbols.short().cpu().numpy()
+            if self.exact:
+                parts = [
+                    self.exact.predict(one, header, _rounding(*around), header.padded).symbols
+                    for one, *around in zip(z, y.split(1), dead.split(1), strict=True)
+                ]
+                y_symbols = torch.cat(parts).short().numpy()
+            else:
+                y_symbols = self.network.predict(z_hat, gains, _rounding(y, dead)).symbols.short().cpu().numpy()
         return [Symbols(a, b, header.padded, c) for a, b, c in zip(z, y_symbols, index, strict=True)]
 
     def _strips(self, header: Header) -> list[Box]:

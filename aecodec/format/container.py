@@ -25,7 +25,7 @@ Data = bytes | mmap  # what a file is read from: memory, or the disk as far as i
 Buffer: TypeAlias = "Data | bytearray | memoryview | NDArray[np.uint8]"  # what callers may have it in
 
 MAGIC = b"\xaeaec"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAX_SIDE = 65_535  # pixels; the fields are u16
 MIN_LEVEL, MAX_LEVEL = 100, 10_000  # quality in hundredths
 DEFAULT_QUALITY = 55.0  # 1..100
@@ -347,12 +347,18 @@ def _sections(data: Data) -> Iterator[tuple[int, int, int]]:
 
 def section_at(data: Data, place: int) -> tuple[int, int]:
     """Kind and length of the payload of a section. Raises TruncatedError where it does not end within the data."""
-    start = place + SECTION_OVERHEAD
-    if len(data) < start:
+    kind, length = section_front(data, place)
+    there = len(data) - place - SECTION_OVERHEAD
+    if there < length:
+        raise TruncatedError(f"section {kind:#04x} needs {length} bytes, got {there}")
+    return kind, length
+
+
+def section_front(data: Data, place: int) -> tuple[int, int]:
+    """Kind and length of the payload of a section, which may end behind the data. Raises TruncatedError."""
+    if len(data) - place < SECTION_OVERHEAD:
         raise TruncatedError(f"section header needs {SECTION_OVERHEAD} bytes, got {len(data) - place}")
     kind, length = _SECTION.unpack_from(data, place)
-    if len(data) - start < length:
-        raise TruncatedError(f"section {kind:#04x} needs {length} bytes, got {len(data) - start}")
     return kind, length
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from PIL import ExifTags, Image
@@ -15,6 +15,7 @@ from aecodec.format.container import SectionKind
 _SECTIONS = (SectionKind.ICC, SectionKind.EXIF, SectionKind.XMP, SectionKind.DENSITY)  # of the fields of Metadata
 EXIF_PREFIX = b"Exif\0\0"  # stands before the block in JPEG and in Pillow's info
 _TIFF_STARTS = (b"II*\0", b"MM\0*")  # of an EXIF block
+_TIFF_HEADER = 8  # bytes: that start and where the tags are
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"  # in JPEG
 _ORIENTATION = ExifTags.Base.Orientation
 _INTEGERS = {1: "B", 3: "H", 4: "I"}  # of EXIF, by type
@@ -53,23 +54,31 @@ class Metadata(NamedTuple):
         icc_profile is bytes or an ImageCmsProfile, exif bytes, an Image.Exif or a dict of its tags, xmp bytes or str,
         dpi one or two numbers. Raises InputError for what is none of these.
         """
-        found = []
-        for name, read in _READERS.items():
-            try:
-                found.append(read(info.get(name)))
-            except InputError as error:
-                raise InputError(f"{name} {error}") from error
-        return cls(*found)
+        metadata, _ = cls._read(info, info.keys())
+        return metadata
 
     @classmethod
-    def found_in(cls, image: Image.Image) -> tuple[Metadata, list[str]]:
-        """The metadata of an image that is loaded, and what of it cannot be kept. Never raises."""
-        info, losses = _blocks(image)
-        found = []
+    def found_in(cls, image: Image.Image, named: Mapping[str, Any] | None = None) -> tuple[Metadata, list[str]]:
+        """The metadata of an image that is loaded, and what of it cannot be kept.
+
+        What is named, as from_info takes it, replaces the image's own, of which then nothing is told. Raises as
+        from_info for what is named, and nothing else.
+        """
+        named = named or {}
+        info, losses = _blocks(image, named)
+        metadata, unread = cls._read({**info, **named}, named)
+        return metadata, losses + unread
+
+    @classmethod
+    def _read(cls, info: Mapping[str, Any], named: Collection[str]) -> tuple[Metadata, list[str]]:
+        """The fields in info, and which are none; of those that are named that is an InputError."""
+        found, losses = [], []
         for name, read in _READERS.items():
             try:
                 found.append(read(info.get(name)))
             except InputError as error:
+                if name in named:
+                    raise InputError(f"{name} {error}") from error
                 found.append(None)
                 losses.append(f"{name} is not kept: it {error}")
         return cls(*found), losses
@@ -104,8 +113,12 @@ class Metadata(NamedTuple):
     def upright(self) -> Metadata:
         """The metadata for pixels that were turned: without EXIF, and XMP says that they are as they should be."""
         xmp = self.xmp and _XMP_ORIENTATION.sub(rb"\g<1>1", self.xmp)
-        density = self.density[4:] + self.density[:4] if self.density and self.orientation > 4 else self.density
-        return self._replace(exif=None, xmp=xmp, density=density)
+        return (self.sideways if self.orientation > 4 else self)._replace(exif=None, xmp=xmp)
+
+    @property
+    def sideways(self) -> Metadata:
+        """The metadata for pixels whose rows became columns."""
+        return self._replace(density=self.density and self.density[4:] + self.density[:4])
 
     @property
     def color_space(self) -> str:
@@ -129,13 +142,23 @@ def read_density(block: bytes) -> tuple[float, float]:
     return horizontal / _DENSITY_UNIT, vertical / _DENSITY_UNIT
 
 
-def _blocks(image: Image.Image) -> tuple[dict[str, Any], list[str]]:
-    """Pillow's info of an image that is loaded, with what Pillow leaves elsewhere; and what is not kept."""
+def turns_sideways(image: Image.Image) -> bool:
+    """Whether Pillow has made or will make columns of the rows of a TIFF file, and leaves dpi as they are."""
+    tags = getattr(image, "tag_v2", {})
+    stored = tuple(tags.get(tag) for tag in (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength))
+    return tags.get(_ORIENTATION) in (5, 6, 7, 8) or (stored != image.size and stored[::-1] == image.size)
+
+
+def _blocks(image: Image.Image, named: Collection[str]) -> tuple[dict[str, Any], list[str]]:
+    """Pillow's info of an image that is loaded, with what Pillow leaves elsewhere, and what is not kept.
+
+    Nothing is looked for or told of what is named.
+    """
     info: dict[Any, Any] = dict(image.info)
     losses, names = [], _text_names(image)
-    if not _keeps_profile(image) and info.pop("icc_profile", None):
+    if not _keeps_profile(image) and info.pop("icc_profile", None) and "icc_profile" not in named:
         losses.append(f"the color profile is not kept: it is for mode {image.mode}")
-    if image.format in ("TIFF", "MPO") and not isinstance(info.get("exif"), bytes):
+    if image.format in ("TIFF", "MPO") and not isinstance(info.get("exif"), bytes) and "exif" not in named:
         try:
             info["exif"] = _tiff_exif(image)
         except Exception as error:  # Pillow's parser raises whatever a broken file makes it raise
@@ -145,7 +168,8 @@ def _blocks(image: Image.Image) -> tuple[dict[str, Any], list[str]]:
         try:
             block = _raw_profile(info[key])
         except (AttributeError, ValueError):
-            losses.append(f"{_printable(kind)} is not kept: it is broken")
+            if _RAW_NAMES.get(kind) not in named:
+                losses.append(f"{_printable(kind)} is not kept: it is broken")
             continue
         name = "xmp" if block.startswith(_XMP_PREFIX) else _RAW_NAMES.get(kind)
         if name is None:
@@ -234,6 +258,8 @@ def _exif(exif: object) -> bytes | None:
     block = _bytes(exif) or b""
     while block.startswith(EXIF_PREFIX):
         block = block.removeprefix(EXIF_PREFIX)
+    if 0 < len(block) < _TIFF_HEADER:
+        raise InputError(f"is {len(block)} bytes long, {_TIFF_HEADER} at least are needed")
     if block and not block.startswith(_TIFF_STARTS):
         raise InputError(f"starts with {block[:4].hex(' ')}, not as EXIF does")
     return block or None

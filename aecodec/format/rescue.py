@@ -4,6 +4,9 @@ Tiles carry no number, so their place follows from their order. A section whose 
 one lost section. Otherwise the next sound section is searched for, and how many tiles lie in the gap is not known: the
 tiles before the first gap are counted from the first tile, those behind the last from the last one, and tiles between
 two gaps are kept only if one lost tile in each gap explains the number of all.
+
+Where the file ends inside a tile, its beginning is kept too, though no checksum tells that it is right: a stream holds
+first z, a coarse picture of the tile, then the details channel by channel.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from aecodec.format.container import (
     header_size,
     read_header,
     section_at,
+    section_front,
     unpack,
 )
 
@@ -47,6 +51,15 @@ class Loss(NamedTuple):
 
     reason: str
     box: Box | None  # in pixels of the picture; None for what is no tile
+    in_part: bool = False  # the beginning of a tile is there and shown
+
+
+class Cut(NamedTuple):
+    """The tile in which a file ends."""
+
+    number: int
+    stream: bytes  # its beginning, in whole words
+    reason: str
 
 
 class Remains(NamedTuple):
@@ -56,6 +69,7 @@ class Remains(NamedTuple):
     sections: dict[SectionKind, bytes]
     tiles: list[bytes | None]  # one per tile, in the order of header.tiles(); None where it is lost
     losses: list[Loss]
+    cut: Cut | None  # a tile that is lost but for its beginning
 
 
 class _Found(NamedTuple):
@@ -64,6 +78,7 @@ class _Found(NamedTuple):
     kind: int | None  # None for a gap
     payload: bytes | None  # None where it is damaged
     reason: str = ""
+    beginning: tuple[bytes, int] | None = None  # of a gap: that of a tile and the length of the whole
 
 
 def salvage(data: Buffer, *, max_pixels: int = MAX_PIXELS) -> Remains:
@@ -81,7 +96,17 @@ def salvage(data: Buffer, *, max_pixels: int = MAX_PIXELS) -> Remains:
     tiles = [None if one is None else one.payload for one in placed]
     lost = [(box, one) for box, one in zip(boxes, placed, strict=True) if one is None or one.payload is None]
     losses += [Loss("not found" if one is None else one.reason, box) for box, one in lost]
-    return Remains(header, sections, tiles, losses or _violations(data, max_pixels))
+    return Remains(header, sections, tiles, losses or _violations(data, max_pixels), _cut(found, len(boxes)))
+
+
+def _cut(found: list[_Found], count: int) -> Cut | None:
+    """The tile in which the file ends, of count in all, if no other gap makes its number unknown."""
+    *before, last = found or [_Found(None, None)]
+    number = sum(one.kind == SectionKind.TILE for one in before)
+    if last.beginning is None or number >= count or any(one.kind is None for one in before):
+        return None
+    stream, length = last.beginning
+    return Cut(number, stream[: len(stream) // 4 * 4], f"cut off after {len(stream)} of {length} bytes")
 
 
 def _violations(data: Data, max_pixels: int) -> list[Loss]:
@@ -94,9 +119,9 @@ def _violations(data: Data, max_pixels: int) -> list[Loss]:
 
 
 def fill_lost(pixels: NDArray[np.uint8], losses: list[Loss], area: Box, factor: int) -> None:
-    """Make lost tiles gray in the pixels of an area, each the mean of factor x factor."""
+    """Make tiles of which nothing is left gray in the pixels of an area, each the mean of factor x factor."""
     for loss in losses:
-        shared = loss.box and loss.box.intersection(area)
+        shared = loss.box and not loss.in_part and loss.box.intersection(area)
         if shared:
             pixels[shared.reduced(factor).relative_to(area.reduced(factor)).cells(1)] = _GRAY
 
@@ -128,7 +153,8 @@ class _Search:
             damaged, after = self.chain(place)
             if after is None:
                 after = self.next_sound(place + 1)
-                damaged = [_Found(None, None, f"bytes {place}..{after - 1} are no sound section")]
+                beginning = self.beginning(place) if after == len(self.data) and not damaged else None
+                damaged = [_Found(None, None, f"bytes {place}..{after - 1} are no sound section", beginning)]
             found += damaged
             place = after
             if place < len(self.data):
@@ -154,6 +180,14 @@ class _Search:
             damaged.append(_Found(kind, None, reason))
             place += SECTION_OVERHEAD + length
         return damaged, place
+
+    def beginning(self, place: int) -> tuple[bytes, int] | None:
+        """That of the tile which begins at a place and does not end within the data, and its whole length."""
+        try:
+            kind, length = section_front(self.data, place)
+        except FormatError:
+            return None
+        return (bytes(self.data[place + SECTION_OVERHEAD :]), length) if kind == SectionKind.TILE else None
 
     def next_sound(self, place: int) -> int:
         """Where the next sound section of a known kind begins; the end if there is none."""
@@ -197,7 +231,7 @@ def _sections(found: list[_Found]) -> tuple[dict[SectionKind, bytes], list[Loss]
     """What is sound besides the tiles, and what is lost besides them."""
     sections: dict[SectionKind, bytes] = {}
     losses = []
-    for kind, payload, reason in found:
+    for kind, payload, reason, _ in found:
         if kind == SectionKind.TILE:
             continue
         if kind is None or payload is None:

@@ -60,10 +60,11 @@ class InnerSides(NamedTuple):
     right: bool = False
     bottom: bool = False
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, margin: int = 1) -> Tensor:
         """x without the positions that are not valid."""
         _, _, H, W = x.shape
-        return x[:, :, self.top : H - self.bottom, self.left : W - self.right]
+        left, top, right, bottom = (margin * side for side in self)
+        return x[:, :, top : H - bottom, left : W - right]
 
 
 WHOLE = InnerSides()

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from aecodec.coding.prior import ANCHORS, SCALES
 from aecodec.errors import InputError
+from aecodec.format.container import Y_STRIDE
 from aecodec.isolation import plain_torch
 from aecodec.networks.layers import (
     WHOLE,
@@ -51,7 +52,7 @@ class ModelConfig:
     """Widths and depths of one model; sizes are configs of one class."""
 
     N: int = 96  # channels of z
-    M: int = 320  # channels of y
+    M: int = 384  # channels of y: half as many as a block of 16x16 has samples, or the best pictures lack detail
     analysis_widths: tuple[int, int] = (96, 320)  # at 1/8 and 1/16
     analysis_depths: tuple[int, int] = (2, 2)
     context: int = 128  # width of the two mean predictors
@@ -131,10 +132,15 @@ def anchor_weights(position: Tensor) -> Tensor:
 
 
 class Analysis(nn.Module):
-    """g_a: x [B, 3, H, W] -> y [B, M, H/16, W/16], scaled by the gain of y."""
+    """g_a: x [B, 3, H, W] -> y [B, M, H/16, W/16], scaled by the gain of y.
+
+    A linear transform of each 16x16 pixels stands beside the blocks, which alone would pass no more channels than they
+    are wide (the idea is AuxT's, arXiv 2501.13751).
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.margin = config.receptive_field
         fine, coarse = config.analysis_widths
         self.enter = Down(3, fine, 8)
         self.fine = nn.ModuleList(DepthConvBlock(fine) for _ in range(config.analysis_depths[0]))
@@ -142,16 +148,20 @@ class Analysis(nn.Module):
         self.down = Down(fine, coarse, 2)
         self.coarse = nn.ModuleList(DepthConvBlock(coarse) for _ in range(config.analysis_depths[1]))
         self.leave = Pointwise(coarse, config.M)
+        self.linear = Down(3, config.M, Y_STRIDE)
         self.y_gain = Gain(config.M, _log_y_gain(config))
 
     def forward(self, x: Tensor, weights: Tensor, inner: InnerSides = WHOLE) -> Tensor:
-        x = self.enter(x - 0.5)
+        x = x - 0.5
+        # A sum over a block: divided, so that a step of training moves it no further than what other layers give.
+        linear = in_full(self.linear, inner(x, self.margin) / Y_STRIDE)
+        x = self.enter(x)
         for block in self.fine:
             x = block(x, inner)
         x = self.down(self.fine_gain(x, weights))
         for block in self.coarse:
             x = block(x, inner)
-        return self.y_gain(in_full(self.leave, x), weights)
+        return self.y_gain(in_full(self.leave, x) + linear, weights)
 
 
 class HyperAnalysis(nn.Module):
@@ -220,6 +230,7 @@ class Synthesis(nn.Module):
         self.act: Callable[[Tensor], Tensor] = act
 
     def fold(self) -> None:
+        fold_act(self.condition, self.modulate)
         fold_act(self.expand, self.reduce)
         self.act = F.hardswish
 
@@ -241,7 +252,7 @@ class Synthesis(nn.Module):
 
     def hidden(self, x: Tensor, condition: Tensor) -> Tensor:
         """The layers of the renderer between its shuffles, each [B, render, h, w]."""
-        shift, scale, gate = self.modulate(F.silu(condition)).chunk(3, dim=1)
+        shift, scale, gate = self.modulate(self.act(condition)).chunk(3, dim=1)
         mixed = self.reduce(self.act(self.expand(torch.addcmul(x + shift, x, scale))))
         return torch.addcmul(x, gate, mixed)
 

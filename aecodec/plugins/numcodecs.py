@@ -31,8 +31,8 @@ class Aecodec(Codec):  # type: ignore[misc] # numcodecs is untyped
     Two channels are gray and alpha, four RGBA; a last axis of 1 to 4 is always one of channels.
     Pictures of one chunk are coded as one, one below the other: chunks of one picture are read fastest, and the rows
     of all together may be 65,535. Shape and channels come back as they were, alpha exactly. quality is 1..100, effort
-    0..9; other values raise InputError. Registered as "aecodec" with numcodecs by an entry point: reading needs no
-    import.
+    0..9; other values raise InputError. For arrays of zarr format 2: format 3 takes no codecs of numcodecs.
+    Registered as "aecodec" with numcodecs by an entry point: reading needs no import.
     """
 
     codec_id = "aecodec"
@@ -41,6 +41,10 @@ class Aecodec(Codec):  # type: ignore[misc] # numcodecs is untyped
         quality_level(quality)
         pick_effort(effort)
         self.quality, self.effort = as_number("quality", quality), as_integer("effort", effort)  # they go to JSON
+
+    def __getitem__(self, _: object) -> Any:
+        """What zarr finds that takes a codec of format 2 for a sequence of those of format 3. Raises InputError."""
+        raise InputError("aecodec.numcodecs.Aecodec is for arrays of zarr format 2: create them with zarr_format=2")
 
     def encode(self, buf: Any) -> bytes:
         """The .aec file of a chunk. Raises InputError for arrays of another shape, type or memory order."""

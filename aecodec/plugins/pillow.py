@@ -97,14 +97,17 @@ def _decode(data: bytes, factor: int) -> Image.Image:
         codec = codec_for(read_header(data).model_id)
         try:
             return codec.decode(data, scale=1 / factor)
-        except FormatError:
+        except FormatError as error:
             if not ImageFile.LOAD_TRUNCATED_IMAGES:
                 raise
+            damage = error
         image, losses = codec.decode_partial(data, scale=1 / factor)
     except CodecError as error:
         raise OSError(str(error)) from error
     tiles = sum(loss.box is not None for loss in losses)
-    warnings.warn(f"the file is damaged, {tiles} tiles are lost: {losses[0].reason}", PictureWarning, stacklevel=3)
+    lost = "" if not tiles else ", 1 tile is lost or cut off" if tiles == 1 else f", {tiles} tiles are lost or cut off"
+    reason = losses[0].reason if losses else str(damage)
+    warnings.warn(f"the file is damaged{lost}: {reason}", PictureWarning, stacklevel=3)
     return image
 
 
@@ -119,14 +122,18 @@ def _save(image: Image.Image, file: IO[bytes], _filename: str | bytes) -> None:
         raise InputError(f"save knows no {', '.join(sorted(unknown))}: it takes {', '.join(_OPTIONS + _METADATA)}")
     chosen = {name: options[name] for name in _OPTIONS if name in options}
     limits = {name: chosen[name] for name in ("strip", "max_pixels") if name in chosen}
-    named = {name: options[name] for name in _METADATA if name in options}
-    picture = to_picture(image, **limits)
-    if named and not chosen.get("strip"):
-        metadata, losses = Metadata.from_info(picture.metadata.info | named).fitting(gray=picture.gray)
-        picture = picture._replace(metadata=metadata)
-        for loss in losses:
-            warnings.warn(loss, PictureWarning, stacklevel=3)
+    named = {name: options[name] for name in _METADATA if name in options and not chosen.get("strip")}
+    picture = to_picture(image, named=named, **limits)
     file.write(default_codec().encode(picture, **chosen))
+
+
+def _save_all(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    """save(save_all=True): of one picture that is the same."""
+    others = list(image.encoderinfo.pop("append_images", None) or ())
+    pictures = sum(getattr(one, "n_frames", 1) for one in (image, *others))
+    if pictures != 1:
+        raise InputError(f"an .aec file holds one picture, got {pictures}")
+    _save(image, file, filename)
 
 
 def _accept(prefix: bytes) -> bool:
@@ -137,5 +144,6 @@ def register() -> None:
     """Tell Pillow; importing aecodec does."""
     Image.register_open(FORMAT, AecImageFile, _accept)
     Image.register_save(FORMAT, _save)
+    Image.register_save_all(FORMAT, _save_all)
     Image.register_extension(FORMAT, ".aec")
     Image.register_mime(FORMAT, "image/x-aecodec")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import tarfile
+import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
@@ -16,33 +18,55 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from aecodec.errors import InputError
+from aecodec.errors import InputError, PictureWarning
+from aecodec.formats import PLUGINS, picture_suffixes, plugin_hint
 from aecodec.image import Pixels, to_picture
 
 SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+_APPLE_DOUBLE = "._"  # begins the name of what macOS puts beside a file
 SIDE = 512  # pixels of a resident square
 
 
 def list_pictures(sources: Sequence[Path]) -> list[tuple[Path, str]]:
-    """(source, member) of every picture in folders (searched recursively), tar shards and single files."""
+    """(source, member) of every picture in folders (searched recursively), tar shards and single files.
+
+    A PictureWarning counts pictures of formats that are left out, such as HEIC without its plugin. Raises InputError
+    where no picture is found.
+    """
     found: list[tuple[Path, str]] = []
+    left_out: Counter[str] = Counter()
+    known = picture_suffixes()
+    trained = SUFFIXES | (known & PLUGINS.keys())
     for source in sources:
-        if source.is_dir():
-            names = sorted(str(path.relative_to(source)) for path in source.rglob("*") if path.is_file())
-        elif source.suffix == ".tar":
-            try:
-                with tarfile.open(source) as shard:
-                    names = sorted(shard.getnames())
-            except tarfile.TarError as error:
-                raise InputError(f"{source} is no tar shard") from error
-        elif source.is_file():
-            names = [""]
-        else:
-            raise InputError(f"no file or folder {source}")
-        found += [(source, name) for name in names if _is_picture(Path(name or source))]
+        for name in _members(source):
+            suffix = Path(name or source).suffix.lower()
+            if suffix in trained:
+                found.append((source, name))
+            elif suffix in known | PLUGINS.keys():
+                left_out[f"{suffix} ({plugin_hint(suffix) or 'not for training'})"] += 1
+    skipped = ", ".join(f"{count} {what}" for what, count in sorted(left_out.items()))
     if not found:
-        raise InputError(f"no pictures in {', '.join(map(str, sources))}")
+        raise InputError(f"no pictures in {', '.join(map(str, sources))}{skipped and f', left out: {skipped}'}")
+    if skipped:
+        warnings.warn(f"pictures that are left out: {skipped}", PictureWarning, stacklevel=2)
     return found
+
+
+def _members(source: Path) -> list[str]:
+    """Names of the files in a folder or tar shard; an empty one for a file itself."""
+    if source.is_dir():
+        names = [str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()]
+    elif source.suffix == ".tar":
+        try:
+            with tarfile.open(source) as shard:
+                names = shard.getnames()
+        except tarfile.TarError as error:
+            raise InputError(f"{source} is no tar shard") from error
+    elif source.is_file():
+        names = [""]
+    else:
+        raise InputError(f"no file or folder {source}")
+    return sorted(name for name in names if not Path(name or source).name.startswith(_APPLE_DOUBLE))
 
 
 def load_squares(sources: Sequence[Path], *, quiet: bool = False) -> Tensor:
@@ -55,7 +79,10 @@ def load_squares(sources: Sequence[Path], *, quiet: bool = False) -> Tensor:
         squares = pool.map(lambda picture: _cut(read_pixels(*picture)), read_pictures(pictures))
         bar = tqdm(squares, total=len(pictures), desc="loading pictures", unit="", disable=quiet)
         arrays = [square for group in bar for square in group]
-    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
+    resident = torch.empty((len(arrays), 3, SIDE, SIDE), dtype=torch.uint8)
+    for index in reversed(range(len(arrays))):  # each goes as it is copied: in all they are as much memory again
+        resident.numpy()[index] = arrays.pop().transpose(2, 0, 1)
+    return resident
 
 
 def random_crops(squares: Tensor, batch: int, patch: int) -> Tensor:
@@ -98,10 +125,6 @@ def read_pixels(data: bytes, name: str) -> Pixels:
             return to_picture(image, strip=True).pixels
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # InputError is a ValueError
         raise InputError(f"{name} cannot be read: {error}") from error
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")  # what macOS puts beside a file
 
 
 def _cut(pixels: Pixels) -> list[Pixels]:

@@ -32,6 +32,7 @@ BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-c
 LEFT_OUT = re.compile(r"/R/|/r-|developers-reference|darktable|jabref|jupyterlab|godot|plasma-workspace", re.I)
 FONTS = ("sans-serif", "serif", "monospace", "DejaVu Sans", "Liberation Serif", "Noto Sans", "Cantarell", "Ubuntu")
 WORDS = ("open", "save", "copy", "search", "layer", "total", "month", "value", "status", "error", "view", "size")
+PATIENCE = 120.0  # seconds for one picture
 RANGE = 1200  # pixels of a rendered window are half to one and a half times as many
 
 # No scripts, no network, and no sandbox, for which containers have no rights.
@@ -163,9 +164,12 @@ def _render(rng: Rng, browser: str, text: str) -> Image.Image:
             f"--font-render-hinting={rng.choice(['none', 'slight', 'full'])}",
             f"--screenshot={shot}",
         )
-        done = subprocess.run(  # noqa: S603 - a browser that find_sources chose
-            [browser, *_FLAGS, *options, page.as_uri()], capture_output=True, timeout=120, check=False
-        )
+        try:
+            done = subprocess.run(  # noqa: S603 - a browser that find_sources chose
+                [browser, *_FLAGS, *options, page.as_uri()], capture_output=True, timeout=PATIENCE, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise CodecError(f"{browser} made no picture in {PATIENCE} s") from error
         if not shot.exists():
             raise CodecError(f"{browser} made no picture: {done.stderr.decode(errors='replace').strip()[-300:]}")
         return Image.open(io.BytesIO(shot.read_bytes()))

@@ -1,4 +1,4 @@
-"""From a run to a weights file: networks in float16, prior and tables frozen into integers."""
+"""From a run to a weights file: networks in float16; receiver, prior and tables frozen into integers."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from aecodec.networks.layers import Gain
 from aecodec.networks.model import CONFIGS, LOG_STEP, SCALE_MIN, ModelConfig
 from aecodec.train.context import fit_context
 from aecodec.train.data import load_squares
+from aecodec.train.fixed import calibration, to_integers
 from aecodec.train.objective import EntropyPrior, RateDistortion
 from aecodec.weights import Weights, load
 
@@ -45,12 +46,14 @@ def export_run(
     `state` also writes the weights before the decay in float16, from which `train --init` goes on elsewhere.
     `pictures` (folders, tar shards, such as the run was trained on) are what neighbors of z are counted on: files
     become up to seven percent smaller, most at low quality, and the export takes some minutes.
-    Raises InputError for a folder without a run, and for unusable pictures.
+    Raises InputError for a folder without a run, or without the state that is asked for, and for unusable pictures.
     """
     stable, decay = run / "stable.pt", run / "decay.pt"
     if not (stable.exists() or decay.exists()):
         raise InputError(f"{run} holds no checkpoint")
     newest = decay if decay.exists() else stable
+    if state is not None and not stable.exists():
+        raise InputError(f"{run} holds no state before the decay: its budget was all decay")
     checkpoint: dict[str, Any] = torch.load(newest, map_location="cpu", weights_only=True)
     record = {
         "sessions": checkpoint["origin"],
@@ -127,11 +130,15 @@ def thaw(model: RateDistortion, weights: Weights) -> None:
     model.autoencoder.load_state_dict(network)
     frozen, prior = weights.prior, model.prior
     scale = torch.from_numpy(frozen.multiplier).double() / 2**frozen.shift
-    bias = torch.from_numpy(frozen.bias).double().unflatten(1, (-1, 16)) / 2**frozen.shift  # [ANCHORS, M, 16]
+    bias = torch.from_numpy(frozen.bias).double().unflatten(1, (-1, 16))  # [ANCHORS, M, 16]
+    # float32 holds numbers of up to 2^26 to 4: one of four shifts gives back what all anchors were before their rows.
+    shifted = torch.stack([bias[:, :, 0] - shift for shift in range(4)])
+    best = (shifted.float() - shifted).abs().amax(1).argmin(0)  # [M]
+    of_anchor = shifted.float().gather(0, best.expand(1, ANCHORS, -1))[0]
     with torch.no_grad():
         prior.scale_weight.weight.copy_(torch.from_numpy(frozen.weight) * scale[:, None])
-        prior.scale_bias.copy_(bias.mean(2))
-        prior.scale_weight.bias.copy_((bias - bias.mean(2, keepdim=True)).mean(0).flatten())
+        prior.scale_bias.copy_(of_anchor / 2**frozen.shift)
+        prior.scale_weight.bias.copy_((bias - of_anchor[:, :, None]).mean(0).flatten() / 2**frozen.shift)
     shares = torch.exp2(-torch.from_numpy(weights.tables.bits(slice(0, frozen.z_tables), Z_LIMIT)))
     shares = shares.unflatten(0, (frozen.z_sets, frozen.N, -1)).mean(2)  # the tables of a symbol are equally likely
     anchors = torch.linspace(0, frozen.z_sets - 1, ANCHORS).round().int()
@@ -157,14 +164,19 @@ def _fit(bottleneck: EntropyBottleneck, shares: Tensor) -> None:
 def freeze(
     model: RateDistortion, training: dict[str, Any], squares: Tensor | None = None, *, quiet: bool = True
 ) -> Weights:
-    """Weights of a trained model; `training` says how it was made. With squares of load_squares z gets a context."""
+    """Weights of a trained model; `training` says how it was made.
+
+    With squares of load_squares z gets a context, and the integers of the receiver have the ranges that these need.
+    """
     network = {name: tensor.half().numpy() for name, tensor in model.autoencoder.state_dict().items()}
     z_tables, context = _bottleneck_tables(model.prior.bottleneck), None
     if squares is not None:
         context, z_tables = fit_context(model, squares, z_tables, quiet=quiet)
     tables = _join(z_tables, _gaussian_tables())
     tables.native  # noqa: B018 - checks them
-    return Weights(asdict(model.autoencoder.config), network, _integer_prior(model.prior, context), tables, training)
+    receiver = to_integers(model.autoencoder, calibration(squares))
+    prior = _integer_prior(model.prior, context)
+    return Weights(asdict(model.autoencoder.config), network, receiver, prior, tables, training)
 
 
 def _integer_prior(prior: EntropyPrior, context: Context | None) -> Prior:

@@ -55,6 +55,8 @@ class TrainConfig:
             raise InputError(f"batch must be a multiple of {ANCHORS}, got {self.batch}")
         if not STRIDE <= self.patch <= SIDE or self.patch % STRIDE:
             raise InputError(f"patch must be a multiple of {STRIDE} up to {SIDE}, got {self.patch}")
+        if not 0 < self.lr < math.inf:
+            raise InputError(f"lr must be positive and finite, got {self.lr}")
         if self.precision not in ("auto", "bf16", "fp32"):
             raise InputError(f"precision must be auto, bf16 or fp32, got {self.precision}")
         if self.seed < 0:
@@ -68,6 +70,15 @@ class Budget:
     steps: int | None = None
     minutes: float | None = None
     decay: float = 0.5
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.minutes is None):
+            raise InputError(f"a budget has steps or minutes, got steps {self.steps} and minutes {self.minutes}")
+        length = self.minutes if self.steps is None else self.steps
+        if length is None or not 0 < length < math.inf:
+            raise InputError(f"a budget must be positive and finite, got {length}")
+        if not 0 <= self.decay <= 1:
+            raise InputError(f"decay must be 0..1, got {self.decay}")
 
     def progress(self, step: int, seconds: float) -> float:
         """Share of the budget that is used up, 0..1."""
@@ -159,14 +170,15 @@ class Trainer:
 
         Returns the budget; None stands for the one that the newest checkpoint was made with.
         """
-        checkpoints = [path for path in (run / "decay.pt", run / "stable.pt") if path.exists()]
-        for path in checkpoints:
-            state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-            budget = budget or Budget(**state["budget"])
-            if path == checkpoints[-1] or state.get("budget") == asdict(budget):
-                self._load(state, path)
-                return budget
-        raise InputError(f"{run} holds no checkpoint to resume from")
+        paths = [path for path in (run / "decay.pt", run / "stable.pt") if path.exists()]
+        if not paths:
+            raise InputError(f"{run} holds no checkpoint to resume from")
+        states = {path: torch.load(path, map_location="cpu", weights_only=True) for path in paths}
+        if budget is None:  # of a decay that is left behind by a longer run, the budget is used up
+            budget = Budget(**states[max(paths, key=lambda path: path.stat().st_mtime_ns)]["budget"])
+        path = next((path for path in paths if states[path].get("budget") == asdict(budget)), paths[-1])
+        self._load(states[path], path)
+        return budget
 
     def _load(self, state: dict[str, Any], path: Path) -> None:
         known = {name: value for name, value in state["config"].items() if name in asdict(self.config)}

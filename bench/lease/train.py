@@ -42,8 +42,8 @@ class Feed:
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         self.folder, self.device = folder, device
-        self.names: list[str] = []
-        self.ready: list[Tensor] = []
+        self.names: list[str] = []  # of the shards that are trained on
+        self.ready: list[tuple[str, Tensor]] = []
         self.squares: Tensor | None = None
         threading.Thread(target=self._watch, daemon=True).start()
         while self.squares is None:
@@ -52,8 +52,14 @@ class Feed:
 
     def poll(self) -> None:
         while self.ready:
-            new = self.ready.pop(0).to(self.device)
-            self.squares = new if self.squares is None else torch.cat((self.squares, new))
+            name, new = self.ready.pop(0)
+            try:
+                new = new.to(self.device)
+                self.squares = new if self.squares is None else torch.cat((self.squares, new))
+            except RuntimeError as error:  # memory of the device
+                tell(f"shard {name} cannot be used: {str(error)[:300]}")
+                continue
+            self.names.append(name)
             tell(f"{len(self.squares)} squares of {', '.join(self.names)}")
 
     def crops(self, batch: int, patch: int) -> Tensor:
@@ -72,12 +78,13 @@ class Feed:
         return x.contiguous(memory_format=torch.channels_last)
 
     def _watch(self) -> None:
+        seen = set()
         while True:
             for path in sorted(self.folder.glob("*.tar")):
-                if path.name not in self.names:
-                    self.names.append(path.name)
+                if path.name not in seen:
+                    seen.add(path.name)
                     try:
-                        self.ready.append(load_squares([path], quiet=True))
+                        self.ready.append((path.name, load_squares([path], quiet=True)))
                     except Exception as error:  # one shard must not cost the rest of the time
                         tell(f"shard {path.name} cannot be used: {error}")
             time.sleep(1)
@@ -144,7 +151,11 @@ class Run:
         self.begin()
 
     def write(self, step: int, seconds: float, data: list[str]) -> None:
+        """What export and --init take. Weights that are not finite, which is looked for now and then, are no use."""
         options = self.options
+        if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+            tell(f"not finite at step {step}: back to the last good weights, half the rate")
+            self.back()
         lmbdas = json.dumps(self.model.autoencoder.config.lmbdas)
         tensors = {name: p.detach().float().cpu().contiguous() for name, p in self.model.named_parameters()}
         save_file(tensors, self.out / "state.tmp", {"lmbdas": lmbdas})
@@ -198,13 +209,13 @@ def train(run: Run, feed: Feed) -> None:
     options, deadline = run.options, run.options.work / "deadline"
     start = since = written = time.time()
     step = measured = 0
-    end = 0.0
+    end = float(deadline.read_text()) - options.reserve
     with (run.out / "log.csv").open("a") as log:
         log.write("step,seconds,lr,loss,bpp,z_bpp,psnr,z_max,norm,mpx_per_s\n")
         while True:
             now = time.time()
             if step % 10 == 0:
-                end = float(deadline.read_text()) - options.reserve
+                end = read_deadline(deadline, end + options.reserve) - options.reserve
                 feed.poll()
             if now >= end:
                 break
@@ -245,6 +256,14 @@ def train(run: Run, feed: Feed) -> None:
     (run.out / "summary.txt").write_text(summary + "\n")
     tell(summary)
     (options.work / "DONE").touch()
+
+
+def read_deadline(path: Path, before: float) -> float:
+    """What the file says; what it said before where somebody is just writing it."""
+    try:
+        return float(path.read_text())
+    except (OSError, ValueError):
+        return before
 
 
 def tell(line: str) -> None:

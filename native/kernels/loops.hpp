@@ -191,8 +191,8 @@ struct Loops {
       const Sum symbol = V::add(V::mul(V::widen(job.symbols + c), V::set(256)), V::load(job.mean + c));
       const Sum y_hat = V::max(V::scale(symbol, V::load(job.step + c), step_shift), V::set(-2147483647));
       store32(job.y_hat + c, y_hat, left);
-      if (job.y0 != nullptr)  // (y_hat + 64) >> 7, in two halves because y_hat + 64 may need more than 32 bits
-        store16(job.y0 + c, clamp16(V::shift(V::add(V::shift(y_hat, 6), V::set(1)), 1)), left);
+      if (job.y0 != nullptr)  // (y_hat + 32) >> 6, in two halves because y_hat + 32 may need more than 32 bits
+        store16(job.y0 + c, clamp16(V::shift(V::add(V::shift(y_hat, 5), V::set(1)), 1)), left);
       store16(job.u + c, clamp16(V::scale(y_hat, V::load(job.gain + c), gain_shift)), left);
     }
   }

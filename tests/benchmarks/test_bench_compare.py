@@ -108,6 +108,8 @@ def test_any_curve_can_be_the_anchor() -> None:
     result = bench("compare", KODAK, "--anchor", "none")
     assert result.exit_code == 1
     assert "there is no curve none; there are " in result.output
+    result = bench("compare", KODAK, "--anchor", "vtm", "--anchor", "nobody")
+    assert (result.exit_code, "there is no curve nobody; there are " in result.output) == (1, True)
 
 
 def test_an_anchor_that_covers_less_narrows_the_range_of_all() -> None:

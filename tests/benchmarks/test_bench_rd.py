@@ -163,6 +163,17 @@ def test_equal_pictures_have_finite_figures(tmp_path: Path) -> None:
     assert points(tmp_path / "r.jsonl") == [point]
 
 
+def test_results_are_never_emptied_to_be_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that ends in between would lose hours."""
+    path, run = tmp_path / "r.jsonl", Run("command", {}, {"webp": "é"})
+    results.append(path, run)
+    kept = path.read_bytes()
+    path.write_bytes(kept + '{"kind": "point", "é'.encode()[:-1])  # cut within a letter
+    monkeypatch.setattr(Path, "write_text", None)
+    assert results.resume(path, run) == [run]
+    assert path.read_bytes() == kept
+
+
 def test_an_interrupted_run_continues(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "r.jsonl"
     command = ("rd", "--images", folder, "--codecs", "jpeg,webp", "--out", out)
@@ -276,6 +287,7 @@ def test_means_are_over_the_pictures_that_every_codec_has(folder: Path) -> None:
         for quality in (30.0, 60.0)
     ]
     part = [dataclasses.replace(complete[0], image="c", bpp=100.0)]
+    part += [dataclasses.replace(complete[0], image="d", quality=quality) for quality in (30.0, 61.0)]
     curves, pictures = results.curves(complete + part)
     assert pictures == ["a", "b"]
     assert curves["jpeg"].bpp.tolist() == [complete[0].bpp, complete[1].bpp]

@@ -62,6 +62,18 @@ def test_speed_of_two_codecs(tmp_path: Path) -> None:
     assert (tmp_path / "speed.jsonl").read_text() == before  # all was known
 
 
+def test_speeds_of_another_machine_are_not_taken_for_those_of_this_one(tmp_path: Path) -> None:
+    path = tmp_path / "speed.jsonl"
+    for direction in ("encode", "decode"):
+        results.append(path, Run("command", {"machine": "another one"}, {}))
+        results.append(path, Speed("jpeg", direction, 768, 512, 1, 5, 9, 1.0, 1, 1, 1, {}, None))
+    before = path.read_text()
+    result = bench("speed", "--codecs", "jpeg", "--sizes", "0.4", "--threads", "1", "--out", path)
+    assert result.exit_code == 1
+    assert "speed.jsonl holds machine as another one, now it is " in result.output
+    assert path.read_text() == before
+
+
 def test_a_codec_that_cannot_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """WebP ends at 16383 pixels per side."""
     assert list(speed.measure(Job("webp", (17_000, 8), 1), 1)) == []
@@ -93,6 +105,9 @@ def test_plot_and_table_of_speeds(tmp_path: Path) -> None:
     result = bench("plot", path, tmp_path / "s.svg")
     assert result.exit_code == 1
     assert "no rate-distortion points" in result.output
+    results.append(tmp_path / "none.jsonl", Run("command", {}, {}))
+    result = bench("speed-table", tmp_path / "none.jsonl")
+    assert (result.exit_code, "these results hold no speeds" in result.output) == (1, True)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -29,6 +29,8 @@ from aecodec.cli import batch, folders
 from aecodec.cli.app import main
 from aecodec.cli.folders import Job, Outcome, Places
 from aecodec.cli.processes import in_processes
+from aecodec.cli.reporter import Reporter
+from aecodec.formats import picture_suffixes
 
 TINY = ["--weights", DATA / "tiny.safetensors"]
 
@@ -257,14 +259,14 @@ def test_folder_without_permission_fails_alone(stranger: Path, coffee: Image.Ima
 
 
 def test_report_is_checked_before_the_work(tmp_path: Path, photos: Path) -> None:
-    for report, message in (
-        (tmp_path / "nodir" / "r.csv", "no folder"),
-        (tmp_path, "not a regular file"),
-        (photos / "a.jpg", "has the suffix of JPEG"),
+    for report, code, message in (
+        (tmp_path / "nodir" / "r.csv", 1, "no folder"),
+        (tmp_path, 1, "not a regular file"),
+        (photos / "a.jpg", 2, "has the suffix of JPEG"),
     ):
         before = (photos / "a.jpg").read_bytes()
         result = encode(photos, tmp_path / "out", "--report", report)
-        assert (result.exit_code, message in result.stderr) == (1, True), result.output
+        assert (result.exit_code, message in result.stderr) == (code, True), result.output
         assert not (tmp_path / "out").exists()
         assert (photos / "a.jpg").read_bytes() == before
 
@@ -277,7 +279,9 @@ def test_report_to_a_pipe(tmp_path: Path, photos: Path) -> None:
 
 
 def test_notes_name_their_file_and_are_in_the_report(tmp_path: Path, photos: Path) -> None:
-    Image.fromarray(np.full((20, 20), 999, np.uint16)).save(photos / "deep.png")
+    Image.fromarray(np.random.default_rng(0).integers(1 << 16, size=(20, 20)).astype(np.uint16)).save(
+        photos / "deep.png"
+    )
     report, loss = tmp_path / "r.csv", f"{photos / 'deep.png'}: 16 bits per channel are reduced to 8"
     assert encode(photos, tmp_path / "out", "--report", report).stderr == f"Note: {loss}\n"
     assert {name: row["notes"] for name, row in rows(report).items()} == {"a.png": "", "a.jpg": "", "deep.png": loss}
@@ -285,6 +289,58 @@ def test_notes_name_their_file_and_are_in_the_report(tmp_path: Path, photos: Pat
     done = subprocess.run([sys.executable, "-P", "-m", "aecodec.cli", *arguments], capture_output=True, check=True)
     assert (done.stdout, done.stderr) == (b"", b"")
     assert rows(report)["deep.png"]["notes"] == loss
+
+
+def test_equal_notes_are_one_line_with_a_count(tmp_path: Path, photos: Path) -> None:
+    deep = Image.fromarray(np.full((20, 20), 999, np.uint16))
+    for name in ("x.png", "y.png", "z.png"):
+        deep.save(photos / name)
+    note, loss = f"Note: {photos / 'x.png'}: ", "16 bits per channel are reduced to 8"
+    for options, lines in ((["--force"], 1), (["--force", "-v"], 3)):
+        told = [line for line in encode(photos, tmp_path / "out", *options).stderr.splitlines() if loss in line]
+        assert (len(told), told[0].startswith(note + loss)) == (lines, True)
+    assert encode(photos, tmp_path / "out", "--force").stderr == f"{note}{loss} (and 2 more files; -v names them)\n"
+
+
+def test_what_is_left_out_is_named_with_v(tmp_path: Path, photos: Path) -> None:
+    result = encode(photos, tmp_path / "out", "--dry-run", "-v")
+    for name, why in (("notes.txt", "no pictures"), ("2026", "folders (--recursive goes into them)")):
+        assert f"skipped: {photos / name}: {why}\n" in result.stderr
+    assert "notes.txt" not in encode(photos, tmp_path / "out", "--dry-run").output
+
+
+def test_effort_alone_is_told_not_to_be_seen(tmp_path: Path, photos: Path) -> None:
+    out, told = tmp_path / "out", "Note: no file tells its effort: --force encodes again what is up to date\n"
+    for options, stderr in (
+        (["-e", 0], ""),
+        (["-e", 1], told),
+        (["-e", 1, "--dry-run"], told),
+        ([], ""),
+        (["-e", 1, "--force"], ""),
+        (["-e", 1, "--quiet"], ""),
+    ):
+        assert encode(photos, out, *options).stderr == stderr, options
+
+
+def test_line_ends_and_controls_in_names_are_escaped(tmp_path: Path, photos: Path) -> None:
+    name = "new\nline\x1b[31m.png"
+    (photos / "a.png").rename(photos / name)
+    Image.fromarray(np.full((20, 20), 999, np.uint16)).save(photos / "deep\n.png")
+    (photos / "bad\r.png").write_bytes(b"no picture")
+    (photos / "skip\n.txt").touch()
+    out = tmp_path / "out"
+    for command in (
+        ["encode", photos, out, "--dry-run", "-v"],
+        ["encode", photos, out, "-j", 1, *TINY],
+        ["info", out],
+        ["info", out / f"{name}.aec"],
+        ["encode", photos / name, out / "a\nb.aec", *TINY],
+    ):
+        result = run(*command)
+        assert "\\n" in result.output
+        assert not re.search(r"new\n|deep\n|skip\n|a\nb|[\r\x1b]", result.output), result.output
+    for facts in map(json.loads, run("info", out, "--json").stdout.splitlines()):  # programs get the name itself
+        assert Path(facts["file"]).exists()
 
 
 def test_names_that_are_not_utf8(tmp_path: Path, photos: Path) -> None:
@@ -327,10 +383,16 @@ def test_many_files_begin_at_once(tmp_path: Path) -> None:
         return int(job.source.stem) % 2 == 0
 
     started = time.process_time()
-    found = folders.plan(Places([photos], out, many=True), folders.picture_suffixes(), "{}.aec".format, recursive=True)
+    found = folders.plan(Places([photos], out, many=True), picture_suffixes(), "{}.aec".format, recursive=True)
     done = partial(Outcome, target="", state="done")
     batch.run(
-        found, lambda job: done(str(job.source)), engine, current, dry_run=False, report=tmp_path / "r.csv", quiet=True
+        found,
+        lambda job: done(str(job.source)),
+        engine,
+        current,
+        dry_run=False,
+        report=tmp_path / "r.csv",
+        teller=Reporter(quiet=True),
     )
     assert len(begun) == 10_000
     assert begun[0] - started < 3  # 100 s when it was quadratic
@@ -585,8 +647,74 @@ def test_report_replaces_no_source(tmp_path: Path, photos: Path) -> None:
     before = (photos / "png").read_bytes()
     result = encode(photos / "png", photos / "jpg", f"{tmp_path}/out/", "--report", photos / "png")
     assert result.exit_code == 1
-    assert "would replace the source" in result.output
+    assert f"would replace {photos / 'png'}, which is read" in result.output
     assert (photos / "png").read_bytes() == before
+
+
+def test_weights_are_neither_report_nor_target(tmp_path: Path, photos: Path) -> None:
+    weights = tmp_path / "weights.aec"  # whose suffix is no hindrance
+    before = (DATA / "tiny.safetensors").read_bytes()
+    weights.write_bytes(before)
+    (tmp_path / "link").symlink_to(weights)
+    (tmp_path / "plain").hardlink_to(weights)
+    for command in (
+        ["encode", photos, tmp_path / "out", "--report", tmp_path / "plain", "-j", 1],
+        ["verify", DATA / "golden", "--report", tmp_path / "plain", "-j", 1],
+        ["encode", photos / "a.png", tmp_path / "link"],
+        ["decode", DATA / "golden" / "gray.aec", tmp_path / "plain", "--format", "png"],
+    ):
+        result = run(*command, "--weights", weights)
+        assert (result.exit_code, weights.read_bytes()) == (1, before), result.output
+        assert "itself" in result.stderr or "which is read" in result.stderr
+    (photos / "a.png").rename(photos / "a.png.aec")  # of a folder, where a.png.aec would be the weights
+    Image.new("RGB", (16, 16)).save(photos / "a.png")
+    (photos / "a.png.aec").unlink()
+    (photos / "a.png.aec").hardlink_to(weights)
+    result = run("encode", photos, "-j", 1, "--weights", photos / "a.png.aec", "--force")
+    assert (result.exit_code, weights.read_bytes()) == (1, before), result.output
+
+
+def test_report_replaces_no_source_that_fails_before_the_work(tmp_path: Path, photos: Path) -> None:
+    sources = [photos / "x", tmp_path / "x", photos / "a.png"]
+    for path in sources[:2]:
+        path.write_bytes((photos / "a.jpg").read_bytes())
+    before = sources[0].read_bytes()
+    result = encode(*sources, f"{tmp_path}/out/", "--report", sources[0])
+    assert (result.exit_code, sources[0].read_bytes()) == (1, before), result.output
+
+
+def test_report_in_the_folder_that_will_be_made(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for out, report in ((tmp_path / "a" / "out", "a/out/r.csv"), (Path("b/out"), tmp_path / "b" / "r.csv")):
+        result = encode(photos, out, "--report", report)
+        assert (result.exit_code, set(rows(Path(report)))) == (0, {"a.png", "a.jpg"}), result.output
+
+
+def test_file_that_is_no_aec_is_not_replaced(tmp_path: Path, photos: Path) -> None:
+    other, empty = photos / "a.png.aec", photos / "a.jpg.aec"
+    other.write_text("notes")
+    empty.touch()
+    for options, counts in ((["--dry-run"], "1 planned, 1 failed"), ([], "1 done, 1 failed")):
+        result = encode(photos, *options)
+        assert (result.exit_code, other.read_text()) == (1, "notes"), result.output
+        assert result.stdout.splitlines()[-2].startswith(counts)
+        assert f"{other} is there already and no .aec file: --force replaces it" in result.stderr
+    assert encode(photos, "--force").exit_code == 0
+    assert aecodec.read_header(other.read_bytes()).width == 120
+
+
+def test_source_that_changes_meanwhile_fails(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = aecodec.Codec.encode
+
+    def slow(codec: aecodec.Codec, picture: object, **options: object) -> bytes:
+        if picture.pixels.shape[1] == 120:  # type: ignore[attr-defined]
+            os.utime(photos / "a.png", (2e9, 2e9))
+        return plain(codec, picture, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(aecodec.Codec, "encode", slow)
+    result = encode(photos, tmp_path / "out")
+    assert (result.exit_code, files_below(tmp_path / "out")) == (1, ["a.jpg.aec"]), result.output
+    assert f"{photos / 'a.png'} has changed while it was encoded\n" in result.stderr
 
 
 def test_other_region_of_the_same_size_is_not_up_to_date(tmp_path: Path, archive: Path) -> None:

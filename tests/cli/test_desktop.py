@@ -37,7 +37,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory, coffee: Image.Image) -> Path
 
 def test_file_names_the_format(photo: Path) -> None:
     told = run("file", "--brief", "--magic-file", FILES / "aecodec.magic", photo)
-    assert told.strip() == "aecodec image data, version 1, 200 x 120"
+    assert told.strip() == "aecodec image data, version 2, 200 x 120"
     kind = run("file", "--brief", "--mime-type", "--magic-file", FILES / "aecodec.magic", photo)
     assert kind.strip() == "image/x-aecodec"
 

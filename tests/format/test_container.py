@@ -66,7 +66,7 @@ def test_every_flipped_bit_is_found() -> None:
     [
         (b"", TruncatedError, "header needs 21 bytes, got 0"),
         (b"\x89PNG\r\n\x1a\n", FormatError, "not an .aec file"),
-        (reheader(version=2), UnsupportedError, "format version 2"),
+        (reheader(version=3), UnsupportedError, "format version 3"),
         (reheader(flags=0x80), UnsupportedError, "flags 0x80"),
         (reheader(level=99), FormatError, "level 99"),
         (reheader(level=10_001), FormatError, "level 10001"),

@@ -167,3 +167,26 @@ def test_compare_and_verify_measure_pictures_of_broken_exif(tmp_path: Path, bloc
     sections[SectionKind.EXIF] = BROKEN[block]  # from an encoder that does not look
     packed.write_bytes(pack(header, sections, tiles))
     assert run("compare", source, packed, *TINY).exit_code == 0
+
+
+@pytest.mark.parametrize("form", ["MPO", "PCX", "SGI", "QOI", "GIF", "DIB", "PPM", "JPEG", "TGA"])
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA"])
+def test_every_format_takes_as_much_of_a_picture_as_it_has_place_for(form: str, mode: str) -> None:
+    image = picture().convert("L")
+    if mode.endswith("A"):
+        image.putalpha(Image.linear_gradient("L").resize(image.size).point(lambda alpha: 255 * (alpha > 99)))
+    image = image.convert(mode)
+    shown, notes = written(image, form)
+    opaque = form in ("MPO", "PCX", "DIB", "PPM", "JPEG") and mode != "L"
+    assert notes == [f"{form} has no transparency: the picture is put on white"] * opaque
+    white = Image.new("RGBA", image.size, "white")
+    flat, expected = (Image.alpha_composite(white, one.convert("RGBA")).convert("L") for one in (shown, image))
+    assert np.abs(np.asarray(flat).astype(int) - np.asarray(expected)).mean() < 4
+    if mode != "L" and not opaque:
+        assert np.array_equal(shown.convert("RGBA").getchannel("A"), image.getchannel("A"))
+
+
+def test_formats_that_can_only_be_written_are_written() -> None:
+    assert image_file(picture().convert("RGBA"), "PDF").startswith(b"%PDF")
+    with pytest.warns(PictureWarning, match="EPS has no transparency"):
+        assert image_file(picture().convert("RGBA"), "EPS").startswith(b"%!PS")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import struct
 import time
 import zlib
@@ -80,12 +81,12 @@ def test_sound_file_loses_nothing(tiny: Codec, photo: tuple[bytes, NDArray[np.in
 def test_one_damaged_byte_costs_one_tile(tiny: Codec, photo: tuple[bytes, NDArray[np.int_]], part: str) -> None:
     data, whole = photo
     offset = {"kind": 0, "length": 2, "crc": 6, "payload": 12}[part]
-    for tile in (0, 34, 69):
+    for tile in (0, 69, 34):
         damaged = flipped(data, starts(data)[1 + tile] + offset)
         assert lost_numbers(damaged) == [tile]
     picture, losses = tiny.decode_partial(damaged)
-    check_picture(picture, whole, [69])
-    assert [loss.box for loss in losses if loss.box is not None] == [Box(576, 384, 600, 400)]
+    check_picture(picture, whole, [34])
+    assert [loss.box for loss in losses if loss.box is not None] == [Box(256, 192, 320, 256)]
 
 
 def test_several_damaged_tiles(tiny: Codec, photo: tuple[bytes, NDArray[np.int_]]) -> None:
@@ -165,12 +166,49 @@ def test_region_and_scale_of_what_is_left(tiny: Codec, photo: tuple[bytes, NDArr
     assert np.any(small[8:, 8:] != 128)
 
 
+def test_file_that_ends_in_its_only_tile_gives_what_its_beginning_tells(codec: Codec, coffee: Image.Image) -> None:
+    """z, a coarse picture, is about 4 % of the tile; the details come channel by channel."""
+    photo = coffee.crop((0, 0, 256, 192))
+    data = codec.encode(photo, effort=0)
+    whole = np.asarray(codec.decode(data)).astype(int)
+    start, errors = starts(data)[-1] + SECTION_OVERHEAD, []
+    for share in (0.1, 0.5, 0.9):
+        length = start + int(share * (len(data) - start))
+        picture, losses = codec.decode_partial(data[:length])
+        (loss,) = (loss for loss in losses if loss.box is not None)
+        assert (loss.box, loss.in_part) == (Box(0, 0, 256, 192), True)
+        assert loss.reason == f"cut off after {length - start} of {len(data) - start} bytes, which are shown unchecked"
+        errors.append(float(((np.asarray(picture).astype(int) - whole) ** 2).mean()))
+    gray = float(((128 - whole) ** 2).mean())
+    assert gray / 4 > errors[0] > 2 * errors[1] > 4 * errors[2] > 0, (gray, errors)
+    for length in (start + 12, start, start - 4):
+        with pytest.raises(FormatError, match="none of 1 tiles is left"):
+            codec.decode_partial(data[:length])
+
+
+def test_tile_that_is_cut_off_is_shown_where_its_place_is_known(
+    tiny: Codec, photo: tuple[bytes, NDArray[np.int_]]
+) -> None:
+    data, whole = photo
+    places = starts(data)[1:]
+    cut = data[: places[45] - 5]  # in tile 44
+    box = Box(256, 256, 320, 320)
+    picture, losses = tiny.decode_partial(cut)
+    assert [loss.box for loss in losses if loss.in_part] == [box]
+    pixels = np.asarray(picture).astype(int)
+    assert np.abs(pixels - whole)[box.cells(1)].mean() < 20
+    check_picture(picture, whole, list(range(45, 70)))
+    for lost in (flipped(cut, places[20] + 2), flipped(cut, places[44])):  # another gap, another kind
+        assert not any(loss.in_part for loss in tiny.decode_partial(lost).losses)
+    assert any(loss.in_part for loss in tiny.decode_partial(flipped(cut, places[20] + 12)).losses)
+
+
 def test_what_no_flag_mends(tiny: Codec, photo: tuple[bytes, NDArray[np.int_]]) -> None:
     data, _ = photo
     with pytest.raises(FormatError, match="header is damaged"):
         tiny.decode_partial(flipped(data, 9))
     with pytest.raises(FormatError, match="none of 70 tiles is left"):
-        tiny.decode_partial(data[: starts(data)[1] + 30])
+        tiny.decode_partial(data[: starts(data)[1] + SECTION_OVERHEAD + 8])
     front = struct.pack("<BI", 7, 0)
     newer = data[:HEADER_SIZE] + front + struct.pack("<I", zlib.crc32(front)) + data[HEADER_SIZE:]
     with pytest.raises(UnsupportedError, match="unknown critical section 0x07"):
@@ -253,7 +291,12 @@ def test_the_command_lists_what_was_lost(tmp_path: Path) -> None:
         assert image.crop((64, 64, 128, 128)).getextrema() == ((128, 128),) * 3
     packed.write_bytes(data)
     assert run("decode", "--partial", packed, out, *TINY).exit_code == 0
-    packed.write_bytes(data[:60])
+    packed.write_bytes(data[:-2])
+    result = run("decode", "--partial", packed, out, *TINY)
+    first, *_, last = result.stderr.splitlines()
+    assert (result.exit_code, first) == (1, "Error: the file is damaged, 0 of 12 tiles are lost, one in part")
+    assert re.fullmatch(r"lost: tile 192,128,8,2: cut off after \d+ of \d+ bytes, which are shown unchecked", last)
+    packed.write_bytes(data[:38])
     out.write_bytes(b"precious")
     result = run("decode", "--partial", packed, out, *TINY)
     assert (result.exit_code, "none of 12 tiles is left" in result.stderr) == (1, True)

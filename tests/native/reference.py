@@ -105,7 +105,7 @@ class Reference:
         return np.clip(4096 + self.wide("mean0.step", h), 2048, 262144), self.wide("mean0.leave", h)
 
     def y0(self, y: NDArray[np.int16], m0: Ints, step: Ints) -> Ints:
-        return np.where(self.first_half(m0), clamp16((self.dequantized(y, m0, step) + 64) >> 7), 0)
+        return np.where(self.first_half(m0), clamp16((self.dequantized(y, m0, step) + 32) >> 6), 0)
 
     def predict_second(self, f: Ints, y0: Ints) -> Ints:
         entered = self.P("mean1.enter", np.concatenate((y0, f)))

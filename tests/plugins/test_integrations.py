@@ -196,3 +196,10 @@ def test_numcodecs_options_are_json_and_checked_at_once(tmp_path: Path) -> None:
     for options in ({"quality": 0}, {"quality": 101}, {"quality": float("nan")}, {"effort": 10}, {"effort": 3.5}):
         with pytest.raises(InputError, match=f"{next(iter(options))} must be"):
             aecodec.numcodecs.Aecodec(**options)
+
+
+@pytest.mark.parametrize("name", ["compressors", "filters"])
+def test_zarr_format_3_says_which_format_is_needed(tmp_path: Path, name: str) -> None:
+    options: Any = {"shape": (30, 40, 3), "chunks": (30, 40, 3), "dtype": "uint8", name: aecodec.numcodecs.Aecodec()}
+    with pytest.raises(InputError, match="is for arrays of zarr format 2: create them with zarr_format=2"):
+        zarr.create_array(tmp_path / "a.zarr", **options)

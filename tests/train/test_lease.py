@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import torch
 from PIL import Image
 
 from aecodec import Codec
@@ -28,6 +32,52 @@ def shard(path: Path, image: Image.Image) -> Path:
         tar.add(picture, picture.name)
     picture.unlink()
     return path
+
+
+@pytest.fixture(scope="module")
+def program() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("lease_train", ROOT / "bench" / "lease" / "train.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_deadline_that_is_just_being_written_ends_no_training(program: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "deadline"
+    assert program.read_deadline(path, 7.0) == 7
+    path.touch()
+    assert program.read_deadline(path, 7.0) == 7
+    path.write_text("12.5\n")
+    assert program.read_deadline(path, 7.0) == 12.5
+
+
+def test_weights_that_are_not_finite_are_not_brought_home(program: ModuleType, tmp_path: Path) -> None:
+    options = argparse.Namespace(
+        work=tmp_path, model="tiny", init=None, eager=True, batch=8, patch=64, lr=1e-3, every=50, flat=0.5
+    )
+    run = program.Run(options, torch.device("cpu"))
+    good = {name: parameter.detach().clone() for name, parameter in run.model.named_parameters()}
+    with torch.no_grad():
+        run.matrices[0][0, 0] = torch.nan
+    run.write(30, 1.0, ["a.tar"])
+    model = RateDistortion(CONFIGS["tiny"])
+    restore(model, tmp_path / "out" / "state.safetensors")
+    assert all(torch.equal(parameter, good[name]) for name, parameter in model.named_parameters())
+    assert run.lr == 5e-4
+    saved = torch.load(tmp_path / "out" / "run" / "decay.pt", weights_only=True)["model"]
+    assert all(tensor.isfinite().all() for tensor in saved.values() if tensor.is_floating_point())
+
+
+def test_shards_that_cannot_be_used_are_not_told_of_as_trained_on(
+    program: ModuleType, tmp_path: Path, coffee: Image.Image, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.tar").write_bytes(b"no shard")
+    shard(tmp_path / "b.tar", coffee)
+    feed = program.Feed(tmp_path, torch.device("cpu"))
+    assert feed.names == ["b.tar"]
+    assert "shard a.tar cannot be used" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -1,0 +1,83 @@
+"""Codecs for the commands, each loaded once, and what a viewer sees of what they decode."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aecodec
+from aecodec import Header
+from aecodec.cli.files import open_data, read_picture
+from aecodec.cli.urls import Place
+from aecodec.format.container import MAGIC, Data
+
+if TYPE_CHECKING:  # info and --help are quick without numpy
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from aecodec.image import Picture
+
+
+@cache
+def load(weights: Path | str | None, device: str, threads: int | None = None) -> aecodec.Codec:
+    """Codec.load, once for all files: weights are a file, or the name of shipped ones."""
+    return aecodec.Codec.load(weights, device, threads=threads)
+
+
+def codec_for(header: Header, weights_file: Path | None, device: str, threads: int | None = None) -> aecodec.Codec:
+    """The codec of a weights file, or of the shipped weights that a file needs. Raises UnsupportedError."""
+    from aecodec import weights
+
+    return load(weights_file or weights.shipped_name(header.model_id), device, threads)
+
+
+def read_shown(path: Place, device: str, weights: Path | None, max_pixels: int) -> tuple[NDArray[np.uint8], int]:
+    """What a viewer shows of an image or .aec file, [H, W, 3], and the bytes of the file.
+
+    The picture is turned as EXIF says, and transparency is on white.
+    """
+    from aecodec.image import shown_pixels
+
+    with open_data(path) as data:
+        if data[: len(MAGIC)] != MAGIC:
+            picture = read_picture(path, data, max_pixels=max_pixels, strip=True)
+            return shown_pixels(picture._replace(gray=False)), len(data)
+        header = aecodec.read_header(data, max_pixels=max_pixels)
+        codec = codec_for(header, weights, device)
+        return shown(codec.decode(data, max_pixels=max_pixels)), len(data)
+
+
+def shown(image: Image.Image) -> NDArray[np.uint8]:
+    """What a viewer shows of a decoded picture, [H, W, 3]."""
+    import numpy as np
+
+    from aecodec.image import flatten, upright
+
+    return np.asarray(flatten(upright(image)).convert("RGB"))
+
+
+def small_picture(data: Data, size: int) -> Image.Image:
+    """A decoded picture as a viewer turns it, of at most size pixels per side, with its color profile alone."""
+    from aecodec.image import upright
+
+    header = aecodec.read_header(data)
+    longest = max(header.width, header.height)
+    scale = next(scale for scale in (1 / 8, 1 / 4, 1 / 2, 1) if scale == 1 or longest * scale >= size)
+    image = upright(codec_for(header, None, "cpu").decode(data, scale=scale))
+    image.thumbnail((size, size))
+    profile = image.info.get("icc_profile")
+    image.info.clear()
+    image.info.update({} if profile is None else {"icc_profile": profile})
+    return image
+
+
+def measure(codec: aecodec.Codec, picture: Picture, data: bytes, name: str, max_pixels: int) -> float:
+    """PSNR or MS-SSIM in dB between a picture and its file, as a viewer sees both."""
+    from aecodec import metrics
+    from aecodec.image import shown_pixels, to_picture
+
+    pictures = (picture, to_picture(codec.decode(data, max_pixels=max_pixels), max_pixels=max_pixels))
+    a, b = (shown_pixels(one) for one in pictures)
+    return metrics.psnr(a, b) if name == "psnr" else metrics.ms_ssim_db(metrics.ms_ssim(a, b))
