@@ -50,14 +50,19 @@ lint: $(TOOLS)
 bench: .venv/developer
 	$(BIN)/python -m bench speed --codecs aecodec,jpeg,webp,avif,jxl --sizes 0.4,2,12
 
-# The entropy coder under libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer (Debian: clang), SECONDS=600 for longer;
-# then 100,000 mutated files through decode().
+# The entropy coder, the whole native decoder and weights under libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer (Debian:
+# clang libclang-rt-14-dev libwebp-dev), SECONDS=1200 for longer; then 100,000 mutated files through decode().
 fuzz: SECONDS ?= 60
+fuzz: FUZZ = -max_total_time=$(SECONDS) -timeout=5 -rss_limit_mb=1024 -print_final_stats=1
 fuzz: .venv/developer
-	cmake -S . -B build/fuzz -DAECODEC_FUZZ=ON -DCMAKE_CXX_COMPILER=clang++ > /dev/null
-	cmake --build build/fuzz
-	mkdir -p build/fuzz/corpus
-	build/fuzz/fuzz_rans -max_total_time=$(SECONDS) -max_len=1024 -timeout=2 -print_final_stats=1 build/fuzz/corpus
+	cmake -S . -B build/fuzz -DAECODEC_FUZZ=ON -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_COMPILER=clang++ > /dev/null
+	cmake --build build/fuzz --parallel 2 --target fuzz_rans fuzz_decode fuzz_weights
+	mkdir -p $(addprefix build/fuzz/corpus/,rans decode weights)
+	$(BIN)/python -P tests/fuzz/seeds.py build/fuzz/seeds
+	build/fuzz/tests/native/fuzz_rans $(FUZZ) -max_len=1024 build/fuzz/corpus/rans
+	AECODEC_WEIGHTS=tests/data/tiny.safetensors build/fuzz/tests/native/fuzz_decode $(FUZZ) -max_len=4096 build/fuzz/corpus/decode \
+		tests/data/golden tests/data/invalid
+	build/fuzz/tests/native/fuzz_weights $(FUZZ) build/fuzz/corpus/weights build/fuzz/seeds
 	$(BIN)/python -P tests/mutations.py
 
 clean:

@@ -126,8 +126,8 @@ typedef struct aecodec_options {
   uint32_t width;      /* of the region; only the tiles that it needs are read, checked and decoded */
   uint32_t height;     /* both 0: the whole picture */
   uint32_t threads;    /* that work at once; 0: as many as the machine has */
-  int (*progress)(void *context, double done); /* called by the thread that decodes with what is done, 0..1, some times a second; not
-                                                  0 cancels. NULL: none */
+  int (*progress)(void *context, double done); /* called by the thread that decodes with what is done, 0..1; not 0 cancels.
+                                                  NULL: none */
   void *context;       /* for progress */
 } aecodec_options;
 
@@ -139,7 +139,7 @@ AECODEC_API aecodec_status aecodec_output_size(const aecodec_info *info, const a
 /* Decodes into `pixels`: 8 bits for each channel, channels next to each other, rows from the top, each `stride` bytes behind the
  * one before. pixels_size is how many bytes may be written from `pixels` on: at least stride * (height - 1) + width * channels
  * of aecodec_output_size. options may be NULL. Pixels are those of docs/format.md, exactly, whatever the region, the threads and
- * the machine. Beside `pixels`, memory depends on the width of the picture and its tiles, not on its height. */
+ * the machine. Beside `pixels`, memory does not grow with the height of a picture above 16 megapixels. */
 AECODEC_API aecodec_status aecodec_decode(const aecodec_weights *weights, const void *file, size_t size,
                                           const aecodec_options *options, void *pixels, size_t stride, size_t pixels_size,
                                           aecodec_error *error);

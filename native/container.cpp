@@ -12,7 +12,6 @@ namespace aecodec {
 namespace {
 
 constexpr std::array<std::uint8_t, 4> kMagic{0xAE, 0x61, 0x65, 0x63};
-constexpr std::uint8_t kVersion = 1;
 constexpr std::uint8_t kGrayFlag = 0x01, kAlphaFlag = 0x02, kConstantAlphaFlag = 0x04;
 constexpr std::uint8_t kFlags = kGrayFlag | kAlphaFlag | kConstantAlphaFlag;
 constexpr std::uint8_t kAncillary = 0x80;  // bit of a section kind: a decoder that does not know it skips it
@@ -148,9 +147,9 @@ Header read_header(Bytes file, std::uint64_t max_pixels) {
   if (!std::equal(data, data + magic, kMagic.begin()))
     fail(AECODEC_BAD_FILE, "not an .aec file: starts with " + hex_bytes(data, magic) + ", not " +
                                hex_bytes(kMagic.data(), kMagic.size()));
-  if (file.size > 4 && data[4] != kVersion)
+  if (file.size > 4 && data[4] != kFormatVersion)
     fail(AECODEC_UNSUPPORTED,
-         "format version " + std::to_string(data[4]) + ", this aecodec reads version " + std::to_string(kVersion));
+         "format version " + std::to_string(data[4]) + ", this aecodec reads version " + std::to_string(kFormatVersion));
   if (file.size < kHeaderSize || file.size < header_size(file))
     fail(AECODEC_TRUNCATED, "header needs " + std::to_string(file.size < kHeaderSize ? kHeaderSize : kHeaderSize + 1) +
                                 " bytes, got " + std::to_string(file.size));

@@ -16,6 +16,7 @@
 
 namespace aecodec {
 
+constexpr std::uint8_t kFormatVersion = 2;
 constexpr std::uint64_t kMaxPixels = std::uint64_t{1} << 28;  // default cap
 constexpr std::size_t kHeaderSize = 21;                       // and one more with constant alpha
 

@@ -132,7 +132,7 @@ class Decoding {
     const std::size_t row = 3 * static_cast<std::size_t>(shown.width());
     rgb_.resize(row * static_cast<std::size_t>(shown.height()));
     render_(window.view(), area, rgb_.data(), row);
-    for (std::int32_t y = 0; y < shown.height(); ++y, out += target_.stride) write(rgb_.data() + static_cast<std::size_t>(y) * row, row, out);
+    for (const std::uint8_t* rgb = rgb_.data(); rgb != rgb_.data() + rgb_.size(); rgb += row, out += target_.stride) write(rgb, row, out);
   }
 
   // A row, in the channels that are asked for; not its alpha.

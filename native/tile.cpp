@@ -132,6 +132,8 @@ void TileReader::read(Bytes stream, std::size_t rows, std::size_t columns, Plane
           z.data[c * z.plane + i * z.row + j] = static_cast<std::int8_t>(z_symbols[(i * columns + j) * prior_.pitch_ + c]);
     read_y(decoder, rows, columns, z_symbols.data(), y);
     decoder.finish();
+  } catch (const EndError& error) {
+    throw Error(AECODEC_TRUNCATED, error.what());
   } catch (const StreamError& error) {
     throw Error(AECODEC_BAD_FILE, error.what());
   }

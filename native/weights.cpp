@@ -15,7 +15,7 @@ namespace {
 #error "weights are read in place: they are little-endian"
 #endif
 
-constexpr char kFormat[] = "aecodec weights 1";
+constexpr char kFormat[] = "aecodec weights 2";
 constexpr std::size_t kLengthSize = 8;            // in front of the index
 constexpr std::size_t kMaxIndex = 1 << 24;        // bytes; that of the shipped models is 19 kB
 constexpr std::size_t kMaxDimensions = 8;

@@ -113,7 +113,9 @@ def cases() -> dict[str, Case]:
         "section-twice": Case(
             front + 2 * section(*first) + gray[HEADER_SIZE:], FormatError, "section 0x81 appears twice"
         ),
-        "density-zero": Case(front + section(0x84, bytes(8)) + gray[HEADER_SIZE:], FormatError, "density section is"),
+        "density-zero": Case(
+            pack(unpack(gray).header, {SectionKind.DENSITY: bytes(8)}, [stream]), FormatError, "density section is"
+        ),
         "alpha-without-flag": Case(reheader(alpha, flags=0), FormatError, "alpha flag is 0, alpha sections are 1"),
         "flag-without-alpha": Case(reheader(gray, flags=3), FormatError, "alpha flag is 1, alpha sections are 0"),
         "alpha-of-one-byte": Case(
@@ -128,7 +130,7 @@ def cases() -> dict[str, Case]:
         ),
         "stream-of-half-a-word": Case(one_tile(stream + b"xx"), FormatError, "no whole number of words"),
         "stream-state": Case(one_tile(bytes(8)), FormatError, "impossible state"),
-        "stream-truncated": Case(pack(unpack(gray).header, {}, [stream[:-4]]), FormatError, "data is truncated"),
+        "stream-truncated": Case(pack(unpack(gray).header, {}, [stream[:-4]]), TruncatedError, "data is truncated"),
         "stream-not-ended": Case(pack(unpack(gray).header, {}, [stream + bytes(4)]), FormatError, "does not end where"),
         "z-out-of-range": Case(
             one_tile(encode_symbols(wide, tables, model().tables)), FormatError, "z symbol is outside -127..127"

@@ -14,7 +14,7 @@ from support import DATA
 import aecodec
 
 ROOT = Path(__file__).parent.parent
-BUILT_FROM = ("aecodec", "cli", "CMakeLists.txt", "LICENSE", "README.md", "pyproject.toml")
+BUILT_FROM = ("aecodec", "cli", "native", "CMakeLists.txt", "LICENSE", "README.md", "pyproject.toml")
 
 
 def test_python_started_in_the_checkout_says_what_to_do() -> None:

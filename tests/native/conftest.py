@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from native_build import Driver, Result, build
+from native.building import Driver, Result, build
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +15,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Driver:
     folder = tmp_path_factory.mktemp("driver")
     build(
         folder,
+        "driver",
         "-DAECODEC_TESTS=ON",
         "-DAECODEC_SANITIZE=ON",
         "-DCMAKE_BUILD_TYPE=None",
@@ -36,7 +37,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The prefix under which the library is installed."""
     folder = tmp_path_factory.mktemp("library")
     prefix = folder / "prefix"
-    build(folder / "build", f"-DCMAKE_INSTALL_PREFIX={prefix}")
+    build(folder / "build", "all", f"-DCMAKE_INSTALL_PREFIX={prefix}")
     subprocess.run(["cmake", "--install", str(folder / "build")], check=True, capture_output=True)
     yield prefix
     shutil.rmtree(folder / "build")

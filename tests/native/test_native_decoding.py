@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from make_golden import GOLDEN
-from native_build import Driver
+from native.building import Driver
 from numpy.typing import NDArray
 from PIL import Image
 from support import DATA

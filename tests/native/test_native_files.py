@@ -14,7 +14,7 @@ import pytest
 from make_golden import CONTEXT_GOLDEN, GOLDEN, SHIPPED_GOLDEN, symbols_sha256
 from make_invalid import INVALID, cases
 from mutations import mend, mutate
-from native_build import Driver, stored, weights_file
+from native.building import Arrays, Driver, smallest_weights, stored, weights_file
 from support import DATA
 
 from aecodec import Codec, CodecError, FormatError, TruncatedError, UnsupportedError, read_header
@@ -92,19 +92,19 @@ def edited(edit: Callable[[dict[str, Any]], None]) -> bytes:
     return stored(index, raw[8 + length :])
 
 
-def setting(name: str, *place: int, value: int) -> Callable[[dict[str, np.ndarray]], None]:
-    def change(arrays: dict[str, np.ndarray]) -> None:
+def setting(name: str, *place: int, value: int) -> Callable[[Arrays], None]:
+    def change(arrays: Arrays) -> None:
         arrays[name] = arrays[name].copy()
         arrays[name][place] = value
 
     return change
 
 
-def replacing(name: str, replace: Callable[[np.ndarray], np.ndarray]) -> Callable[[dict[str, np.ndarray]], None]:
+def replacing(name: str, replace: Callable[[np.ndarray], np.ndarray]) -> Callable[[Arrays], None]:
     return lambda arrays: arrays.update({name: replace(arrays[name])})
 
 
-def with_context(arrays: dict[str, np.ndarray]) -> None:
+def with_context(arrays: Arrays) -> None:
     arrays["context.weight"] = np.zeros((15, 16, 34), np.int8)
     arrays["context.thresholds"] = np.zeros((15, 16, 1 << 12), np.int32)
 
@@ -185,6 +185,9 @@ def test_weights_that_are_none_are_refused(driver: Driver, tmp_path: Path) -> No
 
 
 def test_weights_are_named_as_in_python(driver: Driver, tiny: Codec, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.write_bytes(smallest_weights())
+    assert driver("weights", small)[0].status == OK
     odd = tmp_path / "odd"  # arrays that are not aligned
     raw = SOUND[8:]
     odd.write_bytes(struct.pack("<Q", struct.unpack("<Q", SOUND[:8])[0] + 1) + b" " + raw)
