@@ -97,9 +97,11 @@ class Codec:
         self.network = network
         self.backend = pick_backend(backend, device)
         runtime = Runtime(network, self.workers, work_tile)
-        exact = ExactReceiver(model) if self.backend == "exact" else None
-        self.analyzer = Analyzer(runtime, exact, model.prior, model.tables)
-        self.synthesizer = Synthesizer(runtime, exact)
+        exact = ExactReceiver(model)
+        used = exact if self.backend == "exact" else None
+        self.analyzer = Analyzer(runtime, used, model.prior, model.tables)
+        self.synthesizer = Synthesizer(runtime, used)
+        self.normative = Synthesizer(runtime, exact)  # what is verified and aimed at, whatever decodes here
 
     def __reduce__(self) -> tuple[Callable[..., Codec], tuple[weights.Weights, torch.device]]:
         """It travels as its weights and is built anew: threads stay, and torch may be in any mode there."""
@@ -185,7 +187,7 @@ class Codec:
             symbols = self.analyzer.analyze(picture.pixels, header, work, progress)
         else:
             encoder = TargetEncoder(
-                target, self.analyzer, self.synthesizer, self._pack, picture, header, sections, work, progress
+                target, self.analyzer, self.normative, self._pack, picture, header, sections, work, progress
             )
             symbols, header = encoder.run()
         return (self._pack_verified if verify else self._pack)(symbols, header, sections)
@@ -240,7 +242,7 @@ class Codec:
         what the encoder saw.
         """
         container = data if isinstance(data, Container) else unpack(data, max_pixels=max_pixels)
-        image = self._show(container, container.header.bounds, 1)
+        image = self._show(self.normative, container, container.header.bounds, 1)
         digest = container.sections.get(SectionKind.DIGEST)
         return Verified(image, None if digest is None else check_digest(digest, image))
 
@@ -314,12 +316,12 @@ class Codec:
         self, data: Buffer, header: Header, region: tuple[int, int, int, int] | None, scale: float
     ) -> Image.Image:
         area, factor = _area(region, header), _factor(scale)
-        return self._show(unpack(data, header=header, area=needed_around(area, header)), area, factor)
+        return self._show(self.synthesizer, unpack(data, header=header, area=needed_around(area, header)), area, factor)
 
-    def _show(self, container: Container, area: Box, factor: int) -> Image.Image:
+    def _show(self, synthesizer: Synthesizer, container: Container, area: Box, factor: int) -> Image.Image:
         """An area of the picture in a file, each pixel the mean of factor x factor."""
         header, sections, _ = container
-        pixels = self.synthesizer.synthesize(self._parse(container, needed_around(area, header)), header, area, factor)
+        pixels = synthesizer.synthesize(self._parse(container, needed_around(area, header)), header, area, factor)
         alpha = decode_alpha(sections[SectionKind.ALPHA], header, area, factor) if header.alpha else None
         return from_picture(Picture(pixels, header.gray, Metadata.from_sections(sections), alpha))
 
@@ -337,7 +339,7 @@ class Codec:
 
     def _pack_verified(self, symbols: Symbols, header: Header, sections: dict[SectionKind, bytes]) -> bytes:
         """The file with the digest of what its symbols become here, decoded from its bytes to see that it holds."""
-        shown = Picture(self.synthesizer.synthesize(symbols, header, header.bounds), header.gray)
+        shown = Picture(self.normative.synthesize(symbols, header, header.bounds), header.gray)
         data = self._pack(symbols, header, sections | {SectionKind.DIGEST: make_digest(from_picture(shown))})
         self.verify(data, max_pixels=header.pixels)
         return data

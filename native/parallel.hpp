@@ -34,7 +34,7 @@ void parallel(std::size_t count, int threads, const Work& work) {
   helpers.reserve(others);
   try {
     while (helpers.size() < others) helpers.emplace_back(run);
-  } catch (const std::system_error&) {  // a limit of the machine
+  } catch (const std::exception&) {  // a limit of the machine: of its threads, or of memory
   }
   run();
   for (std::thread& helper : helpers) helper.join();

@@ -19,6 +19,7 @@ from aecodec.weights import Weights
 
 _MEAN_PLACES, _STEP_PLACES = 8, 12
 _LIMIT = 32767
+_BAND = 1024  # rows of a picture that one call makes
 
 
 class ExactReceiver:
@@ -35,12 +36,14 @@ class ExactReceiver:
     def render(self, symbols: Symbols, header: Header, area: Box, factor: int, threads: int) -> Pixels:
         """Pixels uint8 [h, w, 3] of an area of the picture, each the mean of factor x factor."""
         pixels = np.empty((*area.reduced(factor).shape, 3), np.uint8)
-        padded = header.padded.shape[::-1]
-        self.native.render(symbols.z, symbols.y, symbols.window, padded, header.level, area, factor, threads, pixels)
+        padded, (z, y, window) = header.padded.shape[::-1], symbols[:3]
+        for band in area.split(area.right - area.left, _BAND):  # one by one, so that Ctrl-C is heard
+            rows, _ = band.reduced(factor).relative_to(area.reduced(factor)).cells(1)
+            self.native.render(z, y, window, padded, header.level, band, factor, threads, pixels[rows])
         return pixels
 
     def predict(
-        self, z: NDArray[np.int8], header: Header, code: Callable[[Tensor, Tensor], Tensor], seen: Box
+        self, z: NDArray[np.int8], header: Header, code: Callable[[Tensor, Tensor], Tensor], seen: Box, threads: int = 1
     ) -> Prediction:
         """What Autoencoder.predict gives for a window of a picture with z_symbols [N, H/64, W/64].
 
@@ -50,7 +53,7 @@ class ExactReceiver:
         padded, (height, width) = header.padded.shape[::-1], seen.reduced(Y_STRIDE).shape
         z = np.ascontiguousarray(z[:, *region.cells(STRIDE)])
         step, mean0, mean1 = (np.empty((self.M, height, width), np.int32) for _ in range(3))
-        self.native.predict_first(z, region, padded, header.level, seen, 1, step, mean0)
+        self.native.predict_first(z, region, padded, header.level, seen, threads, step, mean0)
         steps = torch.from_numpy(step)[None].float() / 2**_STEP_PLACES
 
         def symbols_of(mean: NDArray[np.int32]) -> Tensor:
@@ -61,7 +64,7 @@ class ExactReceiver:
         value = ((value + 128) >> 8).clip(1 - 2**31, 2**31 - 1)
         y0 = np.zeros((self.M, *region.reduced(Y_STRIDE).shape), np.int16)
         y0[:, *seen.relative_to(region).cells(Y_STRIDE)] = first * ((value + 32) >> 6).clip(-_LIMIT, _LIMIT)
-        self.native.predict_second(z, y0, region, padded, header.level, seen, 1, mean1)
+        self.native.predict_second(z, y0, region, padded, header.level, seen, threads, mean1)
         mean = np.where(first, mean0, mean1)
         return Prediction(symbols_of(mean), torch.from_numpy(mean)[None].float() / 2**_MEAN_PLACES, steps)
 

@@ -223,7 +223,9 @@ class Analyzer:
         with self.runtime.plain():
             if self.exact:
                 parts = [
-                    self.exact.predict(one, header, _rounding(*around), header.padded).symbols
+                    self.exact.predict(
+                        one, header, _rounding(*around), header.padded, self.runtime.workers.count
+                    ).symbols
                     for one, *around in zip(z, y.split(1), dead.split(1), strict=True)
                 ]
                 y_symbols = torch.cat(parts).short().numpy()

@@ -21,7 +21,7 @@ from aecodec.coding.reference import EntropyBottleneck, GaussianConditional
 from aecodec.coding.tables import TableSet
 from aecodec.errors import InputError
 from aecodec.networks.layers import Gain
-from aecodec.networks.model import CONFIGS, LOG_STEP, SCALE_MIN, ModelConfig
+from aecodec.networks.model import CONFIGS, LOG_STEP, SCALE_MIN, Autoencoder, ModelConfig
 from aecodec.train.context import fit_context
 from aecodec.train.data import load_squares
 from aecodec.train.fixed import calibration, to_integers
@@ -174,9 +174,10 @@ def freeze(
         context, z_tables = fit_context(model, squares, z_tables, quiet=quiet)
     tables = _join(z_tables, _gaussian_tables())
     tables.native  # noqa: B018 - checks them
-    receiver = to_integers(model.autoencoder, calibration(squares))
+    config = asdict(model.autoencoder.config)
+    receiver = to_integers(Autoencoder.from_arrays(config, network), calibration(squares))
     prior = _integer_prior(model.prior, context)
-    return Weights(asdict(model.autoencoder.config), network, receiver, prior, tables, training)
+    return Weights(config, network, receiver, prior, tables, training)
 
 
 def _integer_prior(prior: EntropyPrior, context: Context | None) -> Prior:
