@@ -1,4 +1,4 @@
-"""The same symbols and pixels however a file is decoded, by integers and by floats: a matrix over golden and fresh files."""
+"""The same symbols and pixels however a file is decoded, by integers and by floats, golden and fresh ones."""
 
 from __future__ import annotations
 
