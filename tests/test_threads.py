@@ -14,6 +14,7 @@ import torch
 from support import DATA
 
 from aecodec import Codec, weights
+from aecodec.networks.layers import InnerSides
 
 SIZES = [(16, 16), (70, 40), (130, 65), (64, 300), (33, 200)]  # one to four areas
 
@@ -42,14 +43,14 @@ def round_trip(codec: Codec, number: int) -> tuple[bytes, bytes]:
 def test_eight_threads_get_what_one_gets(pooled: Codec, count: int) -> None:
     alone = [round_trip(pooled, number) for number in range(count)]
     areas = Counter[int]()  # by the thread that made them
-    synthesize = pooled.network.g_s.features
+    analyze = pooled.network.analyze
 
-    def watched(*arguments: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def watched(x: torch.Tensor, weights: torch.Tensor, inner: InnerSides) -> torch.Tensor:
         areas[threading.get_ident()] += 1
-        return synthesize(*arguments)
+        return analyze(x, weights, inner)
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(8) as callers:
-        patch.setattr(pooled.network.g_s, "features", watched)
+        patch.setattr(pooled.network, "analyze", watched)
         together = list(callers.map(lambda number: round_trip(pooled, number), range(count)))
     assert together == alone
     assert len(areas) > 2  # two of the codec, and callers that have one area only

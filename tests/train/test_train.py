@@ -370,7 +370,8 @@ def test_weights_thaw_to_what_they_were(coffee: Image.Image, name: str, toleranc
     restore(model, path)
     frozen = freeze(model, {})
     assert np.array_equal(frozen.prior.weight, original.prior.weight)
-    assert np.abs(frozen.prior.bias - original.prior.bias).max() <= 1
+    rounding = np.spacing(np.float32(np.abs(original.prior.bias).max())) / 2  # of the largest in float32
+    assert np.abs(frozen.prior.bias - original.prior.bias).max() <= max(1, rounding)
     codec = Codec(frozen, torch.device("cpu"))
     picture = np.array(coffee.crop((0, 0, 512, 320)))
     x = torch.from_numpy(picture).permute(2, 0, 1)[None].expand(8, -1, -1, -1) / 255
@@ -444,7 +445,8 @@ def test_context_counted_on_pictures_makes_files_smaller(tmp_path: Path, picture
     assert CliRunner().invoke(main, ["export", str(tmp_path), str(tmp_path / "counted"), *options]).exit_code == 0
     plain, counted = export_run(tmp_path)[1], load(tmp_path / "counted")
     assert counted.training["context"] == [pictures.name]
-    codecs = [Codec(weights, torch.device("cpu")) for weights in (plain, counted)]
+    # By floats: pictures give the integers other ranges as well.
+    codecs = [Codec(weights, torch.device("cpu"), backend="float") for weights in (plain, counted)]
     small, smaller = (codec.encode(coffee, quality=20) for codec in codecs)
     assert len(smaller) < len(small)
     pictures_of = [codec.decode(data) for codec, data in zip(codecs, (small, smaller), strict=True)]
