@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from aecodec import Codec
-from aecodec.networks.model import CONFIGS
+from aecodec.networks.config import CONFIGS
 from aecodec.train import Budget, TrainConfig, export_run, train_model
 from aecodec.train.export import restore
 from aecodec.train.objective import RateDistortion

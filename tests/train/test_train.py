@@ -24,7 +24,8 @@ from support import DATA
 from aecodec import Codec, InputError, PictureWarning
 from aecodec.cli.app import main
 from aecodec.coding.prior import anchor_position
-from aecodec.networks.model import CONFIGS, ModelConfig, inward_clamp
+from aecodec.networks.config import CONFIGS, ModelConfig
+from aecodec.networks.layers import inward_clamp
 from aecodec.train import Budget, TrainConfig, drawn, export_run, train_model
 from aecodec.train.data import load_squares, random_crops
 from aecodec.train.export import freeze, restore
