@@ -81,7 +81,7 @@ class Codec:
         work_tile: int = 8,
         backend: str = "auto",
     ) -> None:
-        """device: cpu or cuda; backend as for load. work_tile: height of what is worked on at once, in 64 pixels, 1..64."""
+        """device: cpu or cuda; backend as for load. work_tile: height of what is worked on at once / 64, 1..64."""
         work_tile = as_integer("work_tile", work_tile)
         if not 1 <= work_tile <= MAX_TILE:
             raise InputError(f"work_tile must be 1..{MAX_TILE}, got {work_tile}")

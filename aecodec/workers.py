@@ -50,8 +50,8 @@ class Workers:
 
 def default_threads() -> int:
     """As many as torch uses where it is loaded; else what OMP_NUM_THREADS says, or one for each CPU of the process."""
-    if "torch" in sys.modules:
-        return int(sys.modules["torch"].get_num_threads())
+    if torch := sys.modules.get("torch"):
+        return int(torch.get_num_threads())
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     if wanted.isdecimal() and int(wanted):
         return min(int(wanted), Workers.MAX_THREADS)
