@@ -30,11 +30,11 @@ def has_cuda() -> bool:
 
 
 @contextmanager
-def needing_torch() -> Iterator[None]:
-    """Raises InputError for an import that fails since torch is missing."""
+def needing_torch(extra: str = "torch") -> Iterator[None]:
+    """Raises InputError for an import that fails since torch is missing; extra is what to install."""
     try:
         yield
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise InputError("this needs torch, which is not installed: pip install 'aecodec[torch]'") from error
+        raise InputError(f"this needs torch, which is not installed: pip install 'aecodec[{extra}]'") from error

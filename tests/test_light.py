@@ -96,7 +96,14 @@ def test_every_command_but_training_works(tmp_path: Path) -> None:
     ],
 )
 def test_what_needs_torch_says_so(program: str) -> None:
-    done = run(f"import numpy as np\nfrom aecodec import Codec, InputError\ntry:\n    {program}\nexcept InputError as error:\n    print(error)")
+    done = run(f"""
+import numpy as np
+from aecodec import Codec, InputError
+try:
+    {program}
+except InputError as error:
+    print(error)
+""")
     assert done.stdout == "this needs torch, which is not installed: pip install 'aecodec[torch]'\n", done.stderr
 
 
