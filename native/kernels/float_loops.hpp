@@ -132,7 +132,7 @@ struct FloatLoops {
           Vector sum = bias;
           AECODEC_UNROLL
           for (std::size_t t = 0; t < 9; ++t)
-            sum = V::fma(w[t], load(rows[t / 3] + (p + t % 3) * job.x_stride + c, count), sum);
+            sum = V::fma(w[t], V::load(rows[t / 3] + (p + t % 3) * job.x_stride + c), sum);
           put<finish>(sum, job, p * job.out_stride + c, c, count);
         }
       }

@@ -49,6 +49,7 @@ struct FloatKernel {
   std::size_t vectors;  // in a panel at most
   void (*pointwise)(const FloatLayer& layer, FloatFinish finish, const FloatJob& job);
   // A 3x3 convolution of three rows that begin one position before `positions` and end one behind; job.x is not looked at.
+  // Reads up to kSlack numbers behind the rows.
   void (*depthwise)(const FloatLayer& layer, FloatFinish finish, const float* const rows[3], const FloatJob& job);
 };
 
