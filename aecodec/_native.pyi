@@ -1,4 +1,4 @@
-"""Bounds-checked rANS coder (native/rans.hpp), table index (native/index.hpp), receiver (native/receiver.hpp)."""
+"""Bounds-checked rANS coder (native/rans.hpp), table index (native/index.hpp), receiver (native/receiver.hpp), analysis."""
 
 from typing import TypeAlias
 
@@ -96,3 +96,24 @@ class Receiver:
     ) -> None: ...
     @staticmethod
     def kernels() -> list[str]: ...
+
+class Analysis:
+    """The encoder's networks g_a and h_a (native/analysis.hpp), arrays named as in them. Kernels are the receiver's."""
+
+    def __init__(self, arrays: dict[str, NDArray[np.float32]], kernel: str = "") -> None: ...
+    def analyze(
+        self, pixels: NDArray[np.uint8], level: int, area: Sides, threads: int, out: NDArray[np.float32]
+    ) -> None:
+        """y [h / 16, w / 16, M] of an area of pixels [H, W, 3], padded to multiples of 64 by repeating their edges."""
+
+    def hyper_analyze(
+        self,
+        y: NDArray[np.float32],
+        window: Sides,
+        padded: tuple[int, int],
+        level: int,
+        area: Sides,
+        threads: int,
+        out: NDArray[np.int8],
+    ) -> None:
+        """z [N, h / 64, w / 64] of an area, rounded, from y [rows, columns, M] of a window of the padded picture."""

@@ -23,6 +23,7 @@ struct ArrayView {
     for (const std::size_t side : shape) count *= side;
     return count;
   }
+  const float* f32() const { return static_cast<const float*>(data); }
   const std::int8_t* i8() const { return static_cast<const std::int8_t*>(data); }
   const std::int16_t* i16() const { return static_cast<const std::int16_t*>(data); }
   const std::int32_t* i32() const { return static_cast<const std::int32_t*>(data); }

@@ -20,6 +20,8 @@
 namespace aecodec {
 
 constexpr std::size_t kAnchors = 8;
+constexpr int kMinLevel = 100, kMaxLevel = 10000;
+constexpr int kSpread = kMaxLevel - kMinLevel;  // levels between the first and the last anchor
 constexpr std::int32_t kMaxGain = 30 * 65536;
 
 // Memory for numbers that begin at a cache line, are 0 at first, and have kSlack behind their end.
@@ -49,11 +51,16 @@ class Reader {
     return array.shape[0];
   }
 
+  bool has(const std::string& name) const { return arrays_.count(name) != 0; }
+
   const std::int16_t* i16(const std::string& name, const std::vector<std::size_t>& shape) {
     return check(name, Type::kI16, shape).i16();
   }
   const std::int32_t* i32(const std::string& name, const std::vector<std::size_t>& shape) {
     return check(name, Type::kI32, shape).i32();
+  }
+  const float* f32(const std::string& name, const std::vector<std::size_t>& shape) {
+    return check(name, Type::kF32, shape).f32();
   }
 
   void finish() const {
@@ -74,10 +81,14 @@ class Reader {
 
   const ArrayView& check(const std::string& name, Type type, const std::vector<std::size_t>& shape) {
     const ArrayView& array = find(name);
-    if (array.type != type) fail(name, std::string("is not of type ") + (type == Type::kI16 ? "int16" : "int32"));
+    if (array.type != type) fail(name, std::string("is not of type ") + type_name(type));
     if (array.shape != shape) fail(name, "is " + text(array.shape) + ", not " + text(shape));
     used_.insert(name);
     return array;
+  }
+
+  static const char* type_name(Type type) {
+    return type == Type::kI16 ? "int16" : type == Type::kI32 ? "int32" : "float32";
   }
 
   static std::string text(const std::vector<std::size_t>& shape) {

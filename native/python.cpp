@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Python bindings of rans.hpp, index.hpp and receiver.hpp: numpy buffers in and out, no logic. The GIL is released while coding.
+// Python bindings of rans.hpp, index.hpp, receiver.hpp and analysis.hpp: numpy buffers in and out, no logic. The GIL is released while coding.
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
@@ -9,6 +9,7 @@
 #include <array>
 #include <string>
 
+#include "analysis.hpp"
 #include "index.hpp"
 #include "rans.hpp"
 #include "receiver.hpp"
@@ -91,8 +92,10 @@ aecodec::ArrayView view(const std::string& name, const nb::ndarray<nb::ro, nb::c
     result.type = aecodec::Type::kI16;
   } else if (array.dtype() == nb::dtype<std::int32_t>()) {
     result.type = aecodec::Type::kI32;
+  } else if (array.dtype() == nb::dtype<float>()) {
+    result.type = aecodec::Type::kF32;
   } else {
-    throw std::invalid_argument("array " + name + " is neither int16 nor int32");
+    throw std::invalid_argument("array " + name + " is neither int16, int32 nor float32");
   }
   for (std::size_t i = 0; i < array.ndim(); ++i) result.shape.push_back(array.shape(i));
   result.data = array.data();
@@ -105,15 +108,28 @@ const aecodec::Kernel& kernel_of(const std::string& name) {
   throw std::invalid_argument("kernel is " + name + ", which this machine has not");
 }
 
-void make_receiver(aecodec::Receiver* self, const nb::dict& arrays, std::size_t N, std::size_t M, const std::string& kernel) {
+// Views of numpy arrays that are held as long as it is.
+struct HeldArrays {
   aecodec::Arrays views;
-  std::vector<nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>> held;
-  for (const auto& [key, value] : arrays) {
-    const auto name = nb::cast<std::string>(key);
-    held.push_back(nb::cast<nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>>(value));
-    views.emplace(name, view(name, held.back()));
+
+  explicit HeldArrays(const nb::dict& arrays) {
+    for (const auto& [key, value] : arrays) {
+      const auto name = nb::cast<std::string>(key);
+      held_.push_back(nb::cast<nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>>(value));
+      views.emplace(name, view(name, held_.back()));
+    }
   }
-  new (self) aecodec::Receiver(views, N, M, kernel_of(kernel));
+
+ private:
+  std::vector<nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>> held_;
+};
+
+void make_receiver(aecodec::Receiver* self, const nb::dict& arrays, std::size_t N, std::size_t M, const std::string& kernel) {
+  new (self) aecodec::Receiver(HeldArrays(arrays).views, N, M, kernel_of(kernel));
+}
+
+void make_analysis(aecodec::Analysis* self, const nb::dict& arrays, const std::string& kernel) {
+  new (self) aecodec::Analysis(HeldArrays(arrays).views, aecodec::floats(kernel_of(kernel)));
 }
 
 nb::list kernels() {
@@ -196,6 +212,41 @@ void predict_second(const aecodec::Receiver& receiver, Array<std::int8_t, 3> z, 
   receiver.predict_second(symbols, level, box(area), threads, mean.data());
 }
 
+template <typename Array3>
+void check_shape(const Array3& array, const std::array<std::size_t, 3>& shape, const char* problem) {
+  for (std::size_t i = 0; i < shape.size(); ++i)
+    if (array.shape(i) != shape[i]) throw std::invalid_argument(problem);
+}
+
+std::size_t length(std::int32_t side, std::int32_t stride) { return static_cast<std::size_t>(side / stride); }
+
+void analyze(const aecodec::Analysis& analysis, Array<std::uint8_t, 3> pixels, int level, const Sides& area, int threads,
+             Output<float, 3> out) {
+  constexpr std::size_t kMost = 65536;
+  if (pixels.shape(0) > kMost || pixels.shape(1) > kMost || pixels.shape(2) != 3)
+    throw std::invalid_argument("pixels are not [height, width, 3] of up to 65536");
+  const aecodec::Size size{static_cast<std::int32_t>(pixels.shape(1)), static_cast<std::int32_t>(pixels.shape(0))};
+  const aecodec::Box cells = box(area);
+  aecodec::Analysis::require(size, level, cells);
+  check_shape(out, {length(cells.height(), aecodec::kYStride), length(cells.width(), aecodec::kYStride), analysis.M()},
+              "the output does not fit the area");
+  nb::gil_scoped_release release;
+  analysis.analyze(pixels.data(), size, level, cells, threads, out.data());
+}
+
+void hyper_analyze(const aecodec::Analysis& analysis, Array<float, 3> y, const Sides& window, const Shape& padded, int level,
+                   const Sides& area, int threads, Output<std::int8_t, 3> out) {
+  const aecodec::Box seen = box(window), cells = box(area);
+  const aecodec::Size size{padded[0], padded[1]};
+  aecodec::Analysis::require(seen, size, level, cells);
+  check_shape(y, {length(seen.height(), aecodec::kYStride), length(seen.width(), aecodec::kYStride), analysis.M()},
+              "y does not fit its window");
+  check_shape(out, {analysis.N(), length(cells.height(), aecodec::kStride), length(cells.width(), aecodec::kStride)},
+              "the output does not fit the area");
+  nb::gil_scoped_release release;
+  analysis.hyper_analyze(y.data(), seen, size, level, cells, threads, out.data());
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -226,4 +277,9 @@ NB_MODULE(_native, m) {
       .def("predict_second", &predict_second, "z"_a.noconvert(), "y0"_a.noconvert(), "window"_a, "padded"_a, "level"_a,
            "area"_a, "threads"_a, "mean"_a.noconvert())
       .def_static("kernels", &kernels);
+  nb::class_<aecodec::Analysis>(m, "Analysis")
+      .def("__init__", &make_analysis, "arrays"_a, "kernel"_a = "")
+      .def("analyze", &analyze, "pixels"_a.noconvert(), "level"_a, "area"_a, "threads"_a, "out"_a.noconvert())
+      .def("hyper_analyze", &hyper_analyze, "y"_a.noconvert(), "window"_a, "padded"_a, "level"_a, "area"_a, "threads"_a,
+           "out"_a.noconvert());
 }

@@ -12,16 +12,13 @@
 #include <vector>
 
 #include "layers.hpp"
-#include "parallel.hpp"
+#include "strips.hpp"
 
 namespace aecodec {
 
 namespace {
 
 constexpr std::size_t kGroups = 4;
-constexpr int kMinLevel = 100, kMaxLevel = 10000;
-constexpr std::int32_t kMaxSide = 65536;  // of the padded picture
-constexpr int kSpread = 9900;  // levels between the first and the last anchor
 constexpr int kRing = 4;       // rows of a stage that are kept: a 3x3 layer needs three, and those behind S(2) come in twos
 constexpr int kWidest = 64;    // positions of y of a strip, without its halo: more do not stay in the cache
 constexpr std::size_t kChunk = 64;  // positions of the renderer that go through all of its layers together
@@ -36,34 +33,6 @@ constexpr std::array<std::int64_t, 65> kPowers = {
     1845353420, 1865448001, 1885761398, 1906295993, 1927054196, 1948038440, 1969251188, 1990694927, 2012372174, 2034285470,
     2056437387, 2078830522, 2101467502, 2124350982, 2147483648};
 
-std::size_t unsigned_(int x) { return static_cast<std::size_t>(x); }
-
-// A span of columns of a row of cells.
-struct Span {
-  int begin = 0, end = 0;
-
-  std::size_t size() const { return unsigned_(end - begin); }
-  Span grown(int halo, int limit) const { return {std::max(begin - halo, 0), std::min(end + halo, limit)}; }
-  Span halved() const { return {begin / 2, (end + 1) / 2}; }
-  Span doubled() const { return {2 * begin, 2 * end}; }
-};
-
-// The latest kRing rows of something. The columns of a span, [column, channel] one row behind the other.
-template <typename T>
-struct Ring {
-  Span span;
-  std::size_t channels = 0;
-  T* data = nullptr;
-
-  Ring() = default;
-  Ring(Arena& arena, Span span_, std::size_t channels_)
-      : span(span_), channels(channels_), data(arena.take<T>(kRing * span_.size() * channels_)) {}
-  T* at(int row, int column) const {
-    return data + (unsigned_(row % kRing) * span.size() + unsigned_(column - span.begin)) * channels;
-  }
-  T* at(int row) const { return at(row, span.begin); }
-};
-
 // What a block reads: its input, and the output of its first layer with zeros around the picture.
 struct Stage {
   const Mixer* mixer = nullptr;
@@ -77,8 +46,8 @@ struct Stage {
   // in: the columns that are made, at least those of `out` and their neighbors
   Stage(Arena& arena, const Mixer& mixer_, Span in, Span out_, int height_, int first)
       : mixer(&mixer_),
-        x(arena, in, mixer_.channels),
-        entered(arena, {std::min(in.begin, out_.begin - 1), std::max(in.end, out_.end + 1)}, mixer_.channels),
+        x(arena, in, mixer_.channels, kRing),
+        entered(arena, {std::min(in.begin, out_.begin - 1), std::max(in.end, out_.end + 1)}, mixer_.channels, kRing),
         out(out_),
         height(height_),
         next(std::max(first, 0)),
@@ -287,10 +256,10 @@ Receiver::Strip::Strip(const Network& n, const Request& r, const Box& cells)
   const Span middle = span(5).halved(), coarse = middle.grown(1, width_ / 2).halved();
   middle_ = Stage(arena_, n.up_blocks[1], middle.doubled(), span(4), height_, std::max(top - 5, 0) / 2 * 2);
   coarse_ = Stage(arena_, n.up_blocks[0], coarse.doubled(), middle, height_ / 2, std::max(middle_.next / 2 - 1, 0) / 2 * 2);
-  features_ = Ring<std::int16_t>(arena_, span(4), n.f_row);
-  step_ = Ring<std::int32_t>(arena_, span(3), n.M);
-  y_hat_ = Ring<std::int32_t>(arena_, span(3), n.M);
-  u_ = Ring<std::int16_t>(arena_, span(3), n.M);
+  features_ = Ring<std::int16_t>(arena_, span(4), n.f_row, kRing);
+  step_ = Ring<std::int32_t>(arena_, span(3), n.M, kRing);
+  y_hat_ = Ring<std::int32_t>(arena_, span(3), n.M, kRing);
+  u_ = Ring<std::int16_t>(arena_, span(3), n.M, kRing);
   hyper_leave_.multiplier = r.hyper_gain.data();
 
   const std::size_t widest = middle.doubled().size(), positions = core.size() * side_ * side_;
@@ -605,49 +574,18 @@ Receiver::Receiver(const Arrays& arrays, std::size_t N, std::size_t M, const Ker
 Receiver::~Receiver() = default;
 Receiver::Receiver(Receiver&&) noexcept = default;
 
-// In columns of strips and in as many of them as keep the threads busy, at the least cost of what strips do twice.
 void Receiver::run(const Request& request, int threads) const {
-  const Box& area = request.cells;
-  const int workers = std::clamp(threads, 1, 256), least = (area.width() + kWidest - 1) / kWidest;
-  int columns = least, rows = 1;
-  double best = 0;
-  for (int i = least; i <= least + workers; ++i) {
-    for (int j = 1; j <= 4 * workers; ++j) {
-      const int width = (area.width() + i - 1) / i, height = (area.height() + j - 1) / j;
-      const int rounds = (i * j + workers - 1) / workers;
-      const double cost = rounds * (width + 2.0 * (i > 1)) * (height + 2.0 * (j > 1));
-      if (best == 0 || cost < best) {
-        best = cost;
-        columns = i;
-        rows = j;
-      }
-    }
-  }
-  const auto cut = [](int first, int size, int i, int parts) {
-    return first + static_cast<int>(std::int64_t{size} * i / parts);
-  };
-  parallel(unsigned_(columns * rows), workers, [&](std::size_t part) {
-    const int i = static_cast<int>(part) % columns, j = static_cast<int>(part) / columns;
-    const Box cells{cut(area.left, area.width(), i, columns), cut(area.top, area.height(), j, rows),
-                    cut(area.left, area.width(), i + 1, columns), cut(area.top, area.height(), j + 1, rows)};
-    if (!cells.empty()) Strip(*network_, request, cells).run();
-  });
+  for_strips(request.cells, kWidest, 2, threads, [&](const Box& cells) { Strip(*network_, request, cells).run(); });
 }
 
 void Receiver::require(const Box& window, Size padded, int level, const Box& area, int factor) {
-  const auto sides = [](std::int32_t side) { return side > 0 && side <= kMaxSide && side % kStride == 0; };
-  const auto within = [&](const Box& box) {
-    return 0 <= box.left && box.left < box.right && box.right <= padded.width && 0 <= box.top && box.top < box.bottom &&
-           box.bottom <= padded.height;
-  };
-  if (!sides(padded.width) || !sides(padded.height)) throw std::invalid_argument("padded sizes are not multiples of 64 up to 65536");
-  if (!within(area)) throw std::invalid_argument("the area is not within the padded picture");
-  if (!within(window) || !(window == window.aligned(kStride)))
+  require_padded(padded);
+  if (!within(area, padded)) throw std::invalid_argument("the area is not within the padded picture");
+  if (!within(window, padded) || !(window == window.aligned(kStride)))
     throw std::invalid_argument("the window is not of whole positions of z within the padded picture");
   const Box needed = area.aligned(kStride).grown(kReceiverHalo, {0, 0, padded.width, padded.height});
   if (!(needed == needed.intersection(window))) throw std::invalid_argument("the window does not hold all that the area needs");
-  if (level < kMinLevel || level > kMaxLevel)
-    throw std::invalid_argument("level is " + std::to_string(level) + ", not 100..10000");
+  require_level(level);
   if (factor != 1 && factor != 2 && factor != 4 && factor != 8)
     throw std::invalid_argument("factor is " + std::to_string(factor) + ", not 1, 2, 4 or 8");
 }

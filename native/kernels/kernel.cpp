@@ -22,9 +22,10 @@ struct Features {
     if (leaf[0] < 7) return;
     __cpuid(leaf, 1);
     if ((leaf[2] >> 27 & 1) == 0) return;  // OSXSAVE
+    const bool fma = (leaf[2] >> 12 & 1) != 0;
     const unsigned long long saved = _xgetbv(0);
     __cpuidex(leaf, 7, 0);
-    avx2 = (saved & 0x6) == 0x6 && (leaf[1] >> 5 & 1) != 0;
+    avx2 = fma && (saved & 0x6) == 0x6 && (leaf[1] >> 5 & 1) != 0;
     const bool foundation = (leaf[1] >> 16 & 1) != 0, words = (leaf[1] >> 30 & 1) != 0;
     avx512 = avx2 && (saved & 0xe6) == 0xe6 && foundation && words && (leaf[1] >> 31 & 1) != 0 && (leaf[2] >> 11 & 1) != 0;
   }
@@ -33,7 +34,7 @@ struct Features {
 bool has_avx2() { return Features().avx2; }
 bool has_avx512() { return Features().avx512; }
 #else
-bool has_avx2() { return __builtin_cpu_supports("avx2"); }
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 bool has_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
          __builtin_cpu_supports("avx512vnni");
