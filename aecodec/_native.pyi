@@ -1,4 +1,4 @@
-"""Bounds-checked rANS coder (native/rans.hpp), table index (native/index.hpp), receiver (native/receiver.hpp), analysis."""
+"""native/ on numpy arrays: rans.hpp, index.hpp, receiver.hpp, analysis.hpp."""
 
 from typing import TypeAlias
 

@@ -104,8 +104,8 @@ class Codec:
             self.transform = NativeTransform(model, self.normative, self.workers, lambda: self.floats)
             self.receiver = self.normative
         else:
-            from aecodec.decoder.floats import FloatReceiver
-
+            with needing_torch():
+                from aecodec.decoder.floats import FloatReceiver
             self.transform, self.receiver = self.floats, FloatReceiver(self.floats.runtime)
         self.analyzer = Analyzer(self.transform, model.prior, work_tile * STRIDE)
 

@@ -43,6 +43,7 @@ PUBLIC = {
 PARTS = {
     "aecodec.codec",
     "aecodec.coding.entropy",
+    "aecodec.networks.config",
     "aecodec.networks.model",
     "aecodec.coding.prior",
     "aecodec.coding.symbols",
