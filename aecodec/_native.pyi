@@ -80,4 +80,8 @@ class Receiver:
         mean: NDArray[np.int32],
     ) -> None: ...
     @staticmethod
+    def strips(padded: tuple[int, int], area: Sides, threads: int) -> list[int]:
+        """Into how many columns and rows an area is cut, for that many threads."""
+
+    @staticmethod
     def kernels() -> list[str]: ...

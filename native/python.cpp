@@ -100,6 +100,13 @@ void make_receiver(aecodec::Receiver* self, const nb::dict& arrays, std::size_t 
   new (self) aecodec::Receiver(views, N, M, kernel_of(kernel));
 }
 
+std::array<int, 2> strips(const Shape& padded, const Sides& area, int threads) {
+  const aecodec::Size size{padded[0], padded[1]};
+  aecodec::Receiver::require({0, 0, size.width, size.height}, size, 100, box(area));
+  const aecodec::Receiver::Strips result = aecodec::Receiver::strips(size, box(area), threads);
+  return {result.columns, result.rows};
+}
+
 nb::list kernels() {
   nb::list names;
   for (std::size_t i = 0; aecodec::kernel(i) != nullptr; ++i) names.append(aecodec::kernel(i)->name);
@@ -191,5 +198,6 @@ NB_MODULE(_native, m) {
            "step"_a.noconvert(), "mean"_a.noconvert())
       .def("predict_second", &predict_second, "z"_a.noconvert(), "y0"_a.noconvert(), "window"_a, "padded"_a, "level"_a,
            "area"_a, "threads"_a, "mean"_a.noconvert())
+      .def_static("strips", &strips, "padded"_a, "area"_a, "threads"_a)
       .def_static("kernels", &kernels);
 }

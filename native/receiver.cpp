@@ -577,28 +577,44 @@ Receiver::Receiver(const Arrays& arrays, std::size_t N, std::size_t M, const Ker
 Receiver::~Receiver() = default;
 Receiver::Receiver(Receiver&&) noexcept = default;
 
-// In columns of strips and in as many of them as keep the threads busy, at the least cost of what strips do twice.
-void Receiver::run(const Request& request, int threads) const {
-  const Box& area = request.cells;
-  const int workers = std::clamp(threads, 1, 256), least = (area.width() + kWidest - 1) / kWidest;
-  int columns = least, rows = 1;
-  double best = 0;
-  for (int i = least; i <= least + workers; ++i) {
-    for (int j = 1; j <= 4 * workers; ++j) {
-      const int width = (area.width() + i - 1) / i, height = (area.height() + j - 1) / j;
-      const int rounds = (i * j + workers - 1) / workers;
-      const double cost = rounds * (width + 2.0 * (i > 1)) * (height + 2.0 * (j > 1));
-      if (best == 0 || cost < best) {
-        best = cost;
-        columns = i;
-        rows = j;
+// In as many as keep the threads busy, at the least cost of what strips do twice: stages look beyond a strip as far as the picture
+// goes, those of the means farthest.
+Receiver::Strips Receiver::strips(Size padded, const Box& area, int threads) {
+  constexpr struct {
+    double share;  // of the work
+    int halo;      // positions of y
+  } kStages[] = {{0.47, 0}, {0.22, 1}, {0.22, 3}, {0.09, 5}};
+  constexpr double kMemory = 4, kThread = 4;  // positions that could be made while a strip gets its memory, and one more its thread
+  const Box cells = area.reduced(kYStride);
+  const int workers = std::clamp(threads, 1, 256), least = (cells.width() + kWidest - 1) / kWidest;
+  Strips best{least, 1};
+  double lowest = 0;
+  for (int columns = least; columns <= std::min(least + workers, cells.width()); ++columns) {
+    const int most = std::clamp(4 * workers / columns, 1, cells.height());
+    for (int rows = 1; rows <= most; ++rows) {
+      const int width = (cells.width() + columns - 1) / columns, height = (cells.height() + rows - 1) / rows;
+      double cost = kMemory;
+      for (const auto& stage : kStages)
+        cost += stage.share * std::min(width + 2 * stage.halo, padded.width / kYStride) *
+                std::min(height + 2 * stage.halo, padded.height / kYStride);
+      cost = cost * ((columns * rows + workers - 1) / workers) + kThread * std::min(columns * rows, workers);
+      if (lowest == 0 || cost < lowest) {
+        lowest = cost;
+        best = {columns, rows};
       }
     }
   }
+  return best;
+}
+
+void Receiver::run(const Request& request, int threads) const {
+  const Box& area = request.cells;
+  const Box pixels{area.left * kYStride, area.top * kYStride, area.right * kYStride, area.bottom * kYStride};
+  const auto [columns, rows] = strips(request.symbols.padded, pixels, threads);
   const auto cut = [](int first, int size, int i, int parts) {
     return first + static_cast<int>(std::int64_t{size} * i / parts);
   };
-  parallel(unsigned_(columns * rows), workers, [&](std::size_t part) {
+  parallel(unsigned_(columns * rows), std::clamp(threads, 1, 256), [&, columns = columns, rows = rows](std::size_t part) {
     const int i = static_cast<int>(part) % columns, j = static_cast<int>(part) / columns;
     const Box cells{cut(area.left, area.width(), i, columns), cut(area.top, area.height(), j, rows),
                     cut(area.left, area.width(), i + 1, columns), cut(area.top, area.height(), j + 1, rows)};
@@ -653,6 +669,9 @@ void Receiver::predict_first(const SymbolWindow& symbols, int level, const Box& 
 
 void Receiver::predict_second(const SymbolWindow& symbols, int level, const Box& area, int threads, std::int32_t* mean) const {
   require(symbols.window, symbols.padded, level, area);
+  const std::size_t count = M_ * unsigned_(symbols.window.height() / kYStride) * unsigned_(symbols.window.width() / kYStride);
+  if (std::find(symbols.y, symbols.y + count, INT16_MIN) != symbols.y + count)
+    throw std::invalid_argument("y0 holds -32768, not -32767..32767");  // sums of a layer fit without it
   Request request(*network_, symbols, level, area);
   request.mean1 = mean;
   run(request, threads);

@@ -44,6 +44,13 @@ class Receiver {
   // What is required above. Boxes and sizes may be any numbers.
   static void require(const Box& window, Size padded, int level, const Box& area, int factor = 1);
 
+  // How an area is cut for threads: into columns x rows of strips.
+  struct Strips {
+    int columns, rows;
+  };
+  // REQUIRES: require() of the area.
+  static Strips strips(Size padded, const Box& area, int threads);
+
   // Pixels RGB of area.reduced(factor), rows `row_bytes` apart, each the mean of factor x factor (1, 2, 4 or 8).
   void render(const SymbolWindow& symbols, int level, const Box& area, int factor, int threads, std::uint8_t* out,
               std::size_t row_bytes) const;
@@ -56,7 +63,7 @@ class Receiver {
   void predict_first(const SymbolWindow& symbols, int level, const Box& area, int threads, std::int32_t* step,
                      std::int32_t* mean) const;
 
-  // Means of the other half, from y0 in place of symbols.y: in the first half in 1/32, -32767..32767 (elsewhere not read).
+  // Means of the other half, from y0 in place of symbols.y: in the first half in 1/64, elsewhere any numbers, all -32767..32767.
   void predict_second(const SymbolWindow& symbols, int level, const Box& area, int threads, std::int32_t* mean) const;
 
  private:

@@ -153,6 +153,26 @@ def test_any_number_of_threads_may_be_asked_for() -> None:
         np.testing.assert_array_equal(render(of, picture, threads=threads), render(of, picture))
 
 
+def test_a_small_picture_is_not_cut_finer_than_pays() -> None:
+    """Strips of a picture of one position of z would each do nearly all of it."""
+    for threads in (1, 2, 4, 64):
+        assert _native.Receiver.strips((64, 64), (0, 0, 64, 64), threads) == [1, 1]
+    for padded, threads in (((768, 512), 2), ((64, 4096), 2), ((4096, 64), 2), ((2048, 1088), 8), ((4096, 3072), 16)):
+        columns, rows = _native.Receiver.strips(padded, (0, 0, *padded), threads)
+        assert threads <= columns * rows <= 4 * threads, (padded, columns, rows)
+        assert padded[0] / 16 / columns <= 64
+
+
+def test_the_one_number_that_sums_have_no_room_for_is_refused() -> None:
+    of, picture = receiver(TINY, random_arrays(TINY, 6)), random_picture(TINY, 1, 1, 6)
+    y0 = np.full_like(picture.y, -32767)
+    mean = np.zeros(y0.shape, np.int32)
+    of.predict_second(picture.z, y0, whole(picture), picture.padded, LEVEL, whole(picture), 1, mean)
+    y0[-1, -1, -1] = -32768
+    with pytest.raises(ValueError, match=r"y0 holds -32768, not -32767\.\.32767"):
+        of.predict_second(picture.z, y0, whole(picture), picture.padded, LEVEL, whole(picture), 1, mean)
+
+
 INVALID = {
     "mean0.step.weight": lambda a: a.pop("mean0.step.weight"),
     "g_s.scale.bias": lambda a: a.update({"g_s.scale.bias": a["g_s.scale.bias"][1:]}),
