@@ -83,17 +83,10 @@ class Receiver:
         threads: int,
         out: NDArray[np.int16],
     ) -> None: ...
-    def predict_second(
-        self,
-        z: NDArray[np.int8],
-        y0: NDArray[np.int16],
-        window: Sides,
-        padded: tuple[int, int],
-        level: int,
-        area: Sides,
-        threads: int,
-        mean: NDArray[np.int32],
-    ) -> None: ...
+    @staticmethod
+    def strips(padded: tuple[int, int], area: Sides, threads: int) -> list[int]:
+        """Into how many columns and rows an area is cut, for that many threads."""
+
     @staticmethod
     def kernels() -> list[str]: ...
 
