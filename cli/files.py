@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
-import aecodec
 from aecodec import DigestError, FormatError, InputError, PictureWarning, UnsupportedError
 from aecodec.cli.urls import Place, Url
 from aecodec.format.container import MAX_PIXELS, Data
@@ -93,15 +92,6 @@ def open_picture(path: Place, data: Data | None = None) -> Iterator[Image.Image]
             raise InputError(f"{path} cannot be read: {error}") from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
-
-
-def reason(error: BaseException) -> str:
-    """What to tell of an error that a file or this machine has caused: a line without a traceback."""
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error)):  # torch's
-        return "out of memory"
-    if isinstance(error, aecodec.CodecError | OSError):
-        return str(error)
-    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def is_stream(path: Place) -> bool:
