@@ -152,7 +152,7 @@ class Encoding(NamedTuple):
 
     def look(self, job: Job) -> None:
         if isinstance(job.source, Path):
-            with open_picture(job.source):
+            with noting(), open_picture(job.source):
                 pass
         self.refuse_other(job)
 
@@ -219,7 +219,7 @@ class Decoding(NamedTuple):
                 return False
             with open_data(job.source) as data:
                 header = unpack(data, max_pixels=self.options["max_pixels"]).header
-            with open_picture(_target(job)) as image:
+            with noting(), open_picture(_target(job)) as image:
                 sides = (header.width, header.height)
                 return sorted(image.size) == sorted(-int(-side * self.options["scale"] // 1) for side in sides)
         except (OSError, CodecError):  # the work on it will tell
