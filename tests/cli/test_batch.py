@@ -186,7 +186,7 @@ def test_formats_of_plugins_are_not_left_out(tmp_path: Path, coffee: Image.Image
 
 def test_what_is_no_picture_is_counted_with_the_reason(tmp_path: Path, photos: Path) -> None:
     """Formats of which Pillow knows the name only, metadata of macOS, and pictures whose plugin is missing."""
-    for name in ("clip.mpg", "data.h5", "w.grib", "._photo.jpg", "a.aec", "b.HIF"):
+    for name in ("clip.mpg", "data.h5", "w.grib", "._photo.jpg", "a.aec", "b.HIF", "d.wmf"):
         (photos / name).write_bytes(b"no picture")
     without = "import sys; sys.modules['pillow_heif'] = None; from aecodec.cli.app import run; run()"
     command = [sys.executable, "-P", "-c", without, "encode", photos, tmp_path / "out", "--dry-run"]
@@ -194,7 +194,8 @@ def test_what_is_no_picture_is_counted_with_the_reason(tmp_path: Path, photos: P
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[2:] == [
         "2 planned",
-        "skipped: 1 .aec, 1 .hif (install pillow-heif), 1 folders (--recursive goes into them), 5 no pictures",
+        "skipped: 1 .aec, 1 .hif (install pillow-heif), 1 .wmf (Windows is needed), "
+        "1 folders (--recursive goes into them), 5 no pictures",
     ]
 
 
