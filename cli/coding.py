@@ -183,9 +183,9 @@ def decode(
 
     Of a folder, or of several sources, photo.jpg.aec becomes photo.jpg.png and photo.aec photo.png, in the folder
     TARGET or else beside it: .aec goes and the suffix of --format comes, so that names differ and stay. There a picture
-    is never replaced without --force: if it is not older and of the same size (with --region, equal) it is up to date,
-    its pixels unseen, else that file fails. A bad file stops nothing: failures are listed at the end. A single TARGET
-    is replaced.
+    is never replaced without --force: if it is the same it is up to date, else that file fails. A whole picture gets
+    the time of its file: of this time and of its size, it counts as the same unseen. A bad file stops nothing: failures
+    are listed at the end. A single TARGET is replaced.
 
     \b
     aecodec decode photo.aec photo.png

@@ -14,7 +14,7 @@ from aecodec import CodecError
 from aecodec.cli import tasks
 from aecodec.cli.batch import check_failures
 from aecodec.cli.codecs import read_shown
-from aecodec.cli.files import open_data, read_once, reason
+from aecodec.cli.files import open_data, read_once
 from aecodec.cli.folders import Plan, failure, plan, read_sources, tell_skipped
 from aecodec.cli.options import (
     DEVICE,
@@ -27,7 +27,7 @@ from aecodec.cli.options import (
     folder_options,
     reporting,
 )
-from aecodec.cli.reporter import Reporter, printable
+from aecodec.cli.reporter import Reporter, printable, reason
 from aecodec.cli.urls import Place
 from aecodec.format.container import FORMAT_VERSION, STRIDE, SectionKind, unpack
 
