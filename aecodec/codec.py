@@ -224,7 +224,19 @@ class Codec:
         rounded up. Raises InputError for a region outside the picture or another scale, FormatError for damaged data,
         UnsupportedError if the file needs other weights or a newer aecodec.
         """
-        return self._decode(data, read_header(data, max_pixels=max_pixels), region, scale)
+        return self.decode_behind(read_header(data, max_pixels=max_pixels), data, region=region, scale=scale)
+
+    def decode_behind(
+        self,
+        header: Header,
+        data: Buffer,
+        *,
+        region: tuple[int, int, int, int] | None = None,
+        scale: float = 1,
+    ) -> Image.Image:
+        """decode of data whose header was read already, to find this codec by it."""
+        area, factor = _area(region, header), _factor(scale)
+        return self._show(self.receiver, unpack(data, header=header, area=needed_around(area, header)), area, factor)
 
     def decode_partial(
         self,
@@ -268,6 +280,8 @@ class Codec:
 
     def check_weights(self, header: Header) -> None:
         """Raises UnsupportedError for a file that needs other weights than this codec has."""
+        if not isinstance(header, Header):
+            raise InputError(f"header must be what read_header gives, got {type(header).__name__}")
         if header.model_id != self.weights.model_id:
             raise weights.missing(header.model_id, self.weights.model_id)
 
@@ -346,12 +360,6 @@ class Codec:
         container = unpack(data, max_pixels=max_pixels)
         symbols = self._parse(container, container.header.padded)
         return symbols.z, symbols.y
-
-    def _decode(
-        self, data: Buffer, header: Header, region: tuple[int, int, int, int] | None, scale: float
-    ) -> Image.Image:
-        area, factor = _area(region, header), _factor(scale)
-        return self._show(self.receiver, unpack(data, header=header, area=needed_around(area, header)), area, factor)
 
     def _show(
         self, receiver: ExactReceiver | FloatReceiver, container: Container, area: Box, factor: int
@@ -496,4 +504,4 @@ def decode_shipped(
 ) -> Image.Image:
     """The picture of a file with the shipped weights that it needs: aecodec.decode."""
     header = read_header(data, max_pixels=max_pixels)
-    return codec_for(header.model_id, device)._decode(data, header, region, scale)
+    return codec_for(header.model_id, device).decode_behind(header, data, region=region, scale=scale)

@@ -218,7 +218,7 @@ def decode(
         header = aecodec.read_header(data, max_pixels=max_pixels)
         codec = codec_for(header, weights, device, threads)
         report.timing("load model")
-        image, losses = tasks.decoded(codec, data, options, rescue=rescue)
+        image, losses = tasks.decoded(codec, header, data, options, rescue=rescue)
         report.timing("decode")
     replace_file(target, image_file(image, form))
     report.timing("write")

@@ -25,6 +25,7 @@ from aecodec.cli.options import (
     Many,
     codec_options,
     folder_options,
+    refuse_one,
     reporting,
 )
 from aecodec.cli.reporter import Reporter, printable, reason
@@ -113,7 +114,7 @@ def info(
         list_files(plan(places, {".aec"}, None, recursive=recursive), max_pixels, as_json=as_json)
         return
     if recursive:
-        raise click.UsageError(f"--recursive is for a folder, {places.sources[0]} is none")
+        refuse_one("--recursive is", places.sources[0])
     facts = file_facts(places.sources[0], max_pixels)
     click.echo(json.dumps(facts) if as_json else file_table(facts))
 

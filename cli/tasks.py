@@ -237,7 +237,7 @@ class Decoding(NamedTuple):
         with open_data(job.source) as data:
             header = aecodec.read_header(data, max_pixels=self.options["max_pixels"])
             codec = codec_for(header, self.weights, self.device, self.threads)
-            image, losses = decoded(codec, data, self.options, rescue=self.rescue)
+            image, losses = decoded(codec, header, data, self.options, rescue=self.rescue)
             size = len(data)
         file = image_file(image, self.form)
         is_current = not self.force and target.exists() and target.read_bytes() == file
@@ -306,10 +306,12 @@ def _date(target: Place, status: Any) -> None:
 
 
 def decoded(
-    codec: aecodec.Codec, data: Data, options: dict[str, Any], *, rescue: bool
+    codec: aecodec.Codec, header: Header, data: Data, options: dict[str, Any], *, rescue: bool
 ) -> tuple[Image.Image, Sequence[Loss]]:
     """The picture of a file, or what is left of it and what is lost."""
-    return codec.decode_partial(data, **options) if rescue else (codec.decode(data, **options), [])
+    if rescue:
+        return codec.decode_partial(data, **options)
+    return codec.decode_behind(header, data, region=options["region"], scale=options["scale"]), []
 
 
 def tell_losses(losses: Sequence[Loss], header: Header) -> None:

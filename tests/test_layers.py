@@ -23,7 +23,7 @@ ROWS = [
     {"encoder"},
     {"codec"},
     {"plugins", "train"},
-    {"imageio", "numcodecs"},  # names that users import, for what is in plugins
+    {"imageio", "numcodecs", "zarr"},  # names that users import, for what is in plugins
 ]
 # What users may import, and so the commands: the package and these modules.
 PUBLIC = {
