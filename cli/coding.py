@@ -198,7 +198,7 @@ def decode(
     many.check(places)
     options: dict[str, Any] = {"region": region, "scale": SCALES[scale], "max_pixels": max_pixels}
     if places.many:
-        suffix = f".{named or 'png'}".lower()
+        suffix = f".{(named or 'png').removeprefix('.')}".lower()
         engine, device, threads = many.share(device, threads)
         form = image_format(Path(f"any{suffix}"))
         mine = weights and weights.absolute()  # workers may be in another folder
@@ -210,7 +210,7 @@ def decode(
         return
     (source,), target = places.sources, places.target
     assert target is not None
-    form = image_format(Path(f"any.{named}") if named else target)
+    form = image_format(Path(f"any.{named.removeprefix('.')}") if named else target)
     check_target(target, form, source, weights)
     remove_leftovers(target.parent)
     with open_data(source) as data:

@@ -479,7 +479,7 @@ def test_folder_is_decoded(tmp_path: Path, archive: Path) -> None:
     }
     (archive / "a.jpg.aec").unlink()
     assert run(*arguments, "-j", 1).output.startswith("2 up to date\n")
-    small = run(*arguments, "-j", 1, "--scale", "1/2", "--force", "--format", "JPG")
+    small = run(*arguments, "-j", 1, "--scale", "1/2", "--force", "--format", ".JPG")
     assert small.output.startswith("2 done: ")
     with Image.open(out / "a.png.jpg") as image:
         assert (image.format, image.size) == ("JPEG", (60, 40))
