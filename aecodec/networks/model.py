@@ -41,6 +41,9 @@ LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALES - 1)  # between neighbors o
 _LIMITS: dict[str, tuple[float, float]] = {"analysis_depths": (0, 64), "lmbdas": (1e-9, 1e3)}
 GROUPS = 4  # of the layers of the receiver that mix some channels alone
 _GROUPED = ("N", "context")  # widths that they divide
+CONTEXT_LIMIT = (
+    32767 / 2**6
+)  # of y_hat that the second step of means sees: the integers hold no more (docs/format.md, 6.3)
 EVERYWHERE = (slice(None), slice(None))
 # How far one output can see, in pixels (docs/architecture.md derives them); that of y is ModelConfig.receptive_field.
 HYPER_RECEPTIVE_FIELD = 16 + 32 + 64  # y around a position of z
@@ -320,7 +323,8 @@ class Autoencoder(nn.Module):
         step = inward_clamp(1 + step, 0.5, 64.0)
         first = _checkerboard(mean0)
         y_hat0 = (code(mean0, step) + mean0) * step * first
-        mean1 = self.mean1(torch.cat((y_hat0, features), dim=1))
+        seen = y_hat0.clamp(-CONTEXT_LIMIT, CONTEXT_LIMIT)
+        mean1 = self.mean1(torch.cat((seen, features), dim=1))
         mean = torch.where(first, mean0, mean1)
         return Prediction(code(mean, step), mean, step)
 
