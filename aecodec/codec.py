@@ -338,12 +338,11 @@ class Codec:
             import torch
         if isinstance(self.receiver, ExactReceiver):
             pictures = [
-                self.receiver.synthesize(one, header, header.bounds)
+                from_picture(Picture(self.receiver.synthesize(one, header, header.bounds), header.gray)).convert("RGB")
                 for one, header in zip(symbols, headers, strict=True)
             ]
-            x_hat = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
-        else:
-            x_hat = self.receiver.synthesize_batch(symbols, headers)
+            return torch.from_numpy(np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2)))
+        x_hat = self.receiver.synthesize_batch(symbols, headers)
         for picture, header in zip(x_hat, headers, strict=True):
             if header.gray:
                 picture[:] = (picture.sum(0) + 1) // 3
