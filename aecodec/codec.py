@@ -341,7 +341,7 @@ class Codec:
                 from_picture(Picture(self.receiver.synthesize(one, header, header.bounds), header.gray)).convert("RGB")
                 for one, header in zip(symbols, headers, strict=True)
             ]
-            return torch.from_numpy(np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2)))
+            return torch.from_numpy(np.ascontiguousarray(np.stack([*map(np.asarray, pictures)]).transpose(0, 3, 1, 2)))
         x_hat = self.receiver.synthesize_batch(symbols, headers)
         for picture, header in zip(x_hat, headers, strict=True):
             if header.gray:

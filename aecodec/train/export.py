@@ -196,7 +196,7 @@ def integer_loss(weights: Weights, squares: Tensor | None) -> list[str]:
     groups = {"extremes": extremes()}
     if squares is not None:
         groups = {"pictures": squares, **groups}
-    codecs = [Codec(weights, torch.device("cpu"), backend=backend) for backend in ("float", "exact")]
+    codecs = [Codec(weights, "cpu", backend=backend) for backend in ("float", "exact")]
     lines = []
     for name, group in groups.items():
         chosen = torch.linspace(0, len(group) - 1, _LOSS_SQUARES).long()
