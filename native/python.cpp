@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Python bindings of rans.hpp, index.hpp, receiver.hpp and analysis.hpp: numpy buffers in and out, no logic. The GIL is released while coding.
+// Python bindings of rans.hpp, index.hpp, receiver.hpp, analysis.hpp and gradient.hpp: numpy buffers in and out, no logic. The GIL is released while coding.
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
@@ -10,6 +10,7 @@
 #include <string>
 
 #include "analysis.hpp"
+#include "gradient.hpp"
 #include "index.hpp"
 #include "rans.hpp"
 #include "receiver.hpp"
@@ -116,6 +117,10 @@ void make_analysis(aecodec::Analysis* self, const nb::dict& arrays, const std::s
   new (self) aecodec::Analysis(HeldArrays(arrays).views, aecodec::floats(kernel_of(kernel)));
 }
 
+void make_gradient(aecodec::Gradient* self, const nb::dict& arrays, const std::string& kernel) {
+  new (self) aecodec::Gradient(HeldArrays(arrays).views, aecodec::floats(kernel_of(kernel)));
+}
+
 nb::list kernels() {
   nb::list names;
   for (std::size_t i = 0; aecodec::kernel(i) != nullptr; ++i) names.append(aecodec::kernel(i)->name);
@@ -189,12 +194,16 @@ void check_shape(const Array3& array, const std::array<std::size_t, 3>& shape, c
 
 std::size_t length(std::int32_t side, std::int32_t stride) { return static_cast<std::size_t>(side / stride); }
 
-void analyze(const aecodec::Analysis& analysis, Array<std::uint8_t, 3> pixels, int level, const Sides& area, int threads,
-             Output<float, 3> out) {
+aecodec::Size picture_size(const Array<std::uint8_t, 3>& pixels) {
   constexpr std::size_t kMost = 65536;
   if (pixels.shape(0) > kMost || pixels.shape(1) > kMost || pixels.shape(2) != 3)
     throw std::invalid_argument("pixels are not [height, width, 3] of up to 65536");
-  const aecodec::Size size{static_cast<std::int32_t>(pixels.shape(1)), static_cast<std::int32_t>(pixels.shape(0))};
+  return {static_cast<std::int32_t>(pixels.shape(1)), static_cast<std::int32_t>(pixels.shape(0))};
+}
+
+void analyze(const aecodec::Analysis& analysis, Array<std::uint8_t, 3> pixels, int level, const Sides& area, int threads,
+             Output<float, 3> out) {
+  const aecodec::Size size = picture_size(pixels);
   const aecodec::Box cells = box(area);
   aecodec::Analysis::require(size, level, cells);
   check_shape(out, {length(cells.height(), aecodec::kYStride), length(cells.width(), aecodec::kYStride), analysis.M()},
@@ -214,6 +223,26 @@ void hyper_analyze(const aecodec::Analysis& analysis, Array<float, 3> y, const S
               "the output does not fit the area");
   nb::gil_scoped_release release;
   analysis.hyper_analyze(y.data(), seen, size, level, cells, threads, out.data());
+}
+
+void move(const aecodec::Gradient& gradient, Array<std::uint8_t, 3> pixels, Array<float, 3> y, Array<std::int32_t, 3> step,
+          Array<std::int32_t, 3> mean, Array<std::uint8_t, 3> index, const Sides& window, int level, Array<float, 1> dead_zone,
+          Array<float, 2> bits, float error, float rate, float curvature, const Sides& area, int threads, Output<float, 3> out) {
+  const aecodec::Box seen = box(window), cells = box(area);
+  const aecodec::Size size = picture_size(pixels);
+  aecodec::Gradient::require(seen, size, level, cells);
+  const std::size_t rows = length(seen.height(), aecodec::kYStride), columns = length(seen.width(), aecodec::kYStride);
+  check_shape(y, {rows, columns, gradient.M()}, "y does not fit its window");
+  for (const auto& plane : {step, mean}) check_shape(plane, {gradient.M(), rows, columns}, "step and mean do not fit their window");
+  check_shape(index, {gradient.M(), rows, columns}, "index does not fit its window");
+  check_shape(out, {length(cells.height(), aecodec::kYStride), length(cells.width(), aecodec::kYStride), gradient.M()},
+              "the output does not fit the area");
+  if (bits.shape(0) == 0 || dead_zone.shape(0) != bits.shape(0) || bits.shape(1) < 5 || bits.shape(1) % 2 == 0)
+    throw std::invalid_argument("dead_zone and bits do not fit");
+  nb::gil_scoped_release release;
+  gradient.move(pixels.data(), size, level, {y.data(), step.data(), mean.data(), index.data(), seen},
+                {dead_zone.data(), bits.data(), bits.shape(0), bits.shape(1) / 2, error}, {rate, curvature}, cells, threads,
+                out.data());
 }
 
 }  // namespace
@@ -248,4 +277,9 @@ NB_MODULE(_native, m) {
       .def("analyze", &analyze, "pixels"_a.noconvert(), "level"_a, "area"_a, "threads"_a, "out"_a.noconvert())
       .def("hyper_analyze", &hyper_analyze, "y"_a.noconvert(), "window"_a, "padded"_a, "level"_a, "area"_a, "threads"_a,
            "out"_a.noconvert());
+  nb::class_<aecodec::Gradient>(m, "Gradient")
+      .def("__init__", &make_gradient, "arrays"_a, "kernel"_a = "")
+      .def("move", &move, "pixels"_a.noconvert(), "y"_a.noconvert(), "step"_a.noconvert(), "mean"_a.noconvert(),
+           "index"_a.noconvert(), "window"_a, "level"_a, "dead_zone"_a.noconvert(), "bits"_a.noconvert(), "error"_a, "rate"_a,
+           "curvature"_a, "area"_a, "threads"_a, "out"_a.noconvert());
 }
