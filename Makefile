@@ -17,7 +17,6 @@ TOOLS = $(firstword $(wildcard .venv/editable) .venv/developer)
 .venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find aecodec cli native -type f -not -path '*/__pycache__/*')
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
 	rm -rf .venv/wheel
-	$(PIP) torch
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir .venv/wheel .
 	$(PIP) .venv/wheel/aecodec-*.whl
 	$(BIN)/python -m pip install --quiet --no-deps --force-reinstall .venv/wheel/aecodec-*.whl
@@ -25,6 +24,7 @@ TOOLS = $(firstword $(wildcard .venv/editable) .venv/developer)
 	touch $@
 
 .venv/developer: .venv/installed
+	$(PIP) torch
 	$(PIP) "$$(ls .venv/wheel/aecodec-*.whl)[dev]"
 	touch $@
 

@@ -17,8 +17,9 @@ class Tables:
     def __len__(self) -> int: ...
 
 def encode(symbols: NDArray[np.int16], indexes: NDArray[np.uint16], tables: Tables) -> bytes: ...
+def product(weight: NDArray[np.int8], x: NDArray[np.int8], sums: NDArray[np.int32]) -> None: ...
 def table_index(
-    sums: NDArray[np.float32],
+    sums: NDArray[np.int32],
     multiplier: NDArray[np.int32],
     bias: NDArray[np.int64],
     shift: int,
@@ -67,6 +68,20 @@ class Receiver:
         threads: int,
         step: NDArray[np.int32],
         mean: NDArray[np.int32],
+    ) -> None: ...
+    def quantize(
+        self,
+        z: NDArray[np.int8],
+        window: Sides,
+        y: NDArray[np.float32],
+        y_window: Sides,
+        index: NDArray[np.uint8],
+        dead_zone: NDArray[np.float32],
+        padded: tuple[int, int],
+        level: int,
+        area: Sides,
+        threads: int,
+        out: NDArray[np.int16],
     ) -> None: ...
     def predict_second(
         self,

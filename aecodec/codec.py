@@ -5,29 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from aecodec import weights
 from aecodec.arguments import as_integer, as_number
 from aecodec.coding.prior import SCALES
 from aecodec.coding.symbols import Symbols, TileCoder
 from aecodec.decoder.exact import ExactReceiver, needed_around
-from aecodec.decoder.synthesis import Synthesizer
-from aecodec.encoder.analysis import Analyzer, Progress
+from aecodec.device import needing_torch, pick_device
+from aecodec.encoder.analysis import Analyzer, Progress, Transform
 from aecodec.encoder.effort import DEFAULT_EFFORT, pick_effort
+from aecodec.encoder.native import NativeTransform
 from aecodec.encoder.target import TargetEncoder, pick_target
 from aecodec.errors import FormatError, InputError
+from aecodec.forked import computed_once
 from aecodec.format.alpha import decode_alpha, encode_alpha
 from aecodec.format.container import (
     DEFAULT_QUALITY,
     MAX_PIXELS,
     MAX_TILE,
+    STRIDE,
     Box,
     Buffer,
     Container,
@@ -41,10 +42,14 @@ from aecodec.format.container import (
 from aecodec.format.digest import check_digest, digest_size, make_digest
 from aecodec.format.rescue import Cut, Loss, Remains, fill_lost, partial_alpha, salvage
 from aecodec.image import Metadata, Picture, check_size, from_picture, to_picture
-from aecodec.isolation import plain_torch
-from aecodec.networks.model import Autoencoder, complexity
-from aecodec.networks.runtime import Runtime
+from aecodec.networks.config import ModelConfig, complexity
 from aecodec.workers import Workers
+
+if TYPE_CHECKING:  # loaded where it is needed, since most that codec does needs none of it
+    from torch import Tensor
+
+    from aecodec.decoder.floats import FloatReceiver
+    from aecodec.encoder.floats import FloatTransform
 
 _SCALES = {1: 1, 1 / 2: 2, 1 / 4: 4, 1 / 8: 8}  # scale: pixels per pixel in each direction
 
@@ -69,41 +74,51 @@ class Codec:
     def __init__(
         self,
         model: weights.Weights,
-        device: torch.device,
+        device: str = "cpu",
         *,
         entropy_coder: str = "native",
         threads: int | None = None,
         work_tile: int = 8,
         backend: str = "auto",
     ) -> None:
-        """backend as for load. work_tile: height of what networks see at once, without halo, in 64 pixels, 1..64."""
+        """device: cpu or cuda; backend as for load. work_tile: height of what is worked on at once / 64, 1..64."""
         work_tile = as_integer("work_tile", work_tile)
         if not 1 <= work_tile <= MAX_TILE:
             raise InputError(f"work_tile must be 1..{MAX_TILE}, got {work_tile}")
         if len(model.tables.lengths) != model.prior.z_tables + SCALES:
             raise InputError(f"weights hold {len(model.tables.lengths)} tables, not {model.prior.z_tables + SCALES}")
-        with plain_torch(device, gradients=True):
-            network = Autoencoder.from_arrays(model.config, model.network)
-            network.fold()
-            network.to(device).eval().requires_grad_(requires_grad=False)
-        N, M = network.config.N, network.config.M
-        if model.prior.weight.shape != (16 * M, N):
-            raise InputError(f"prior of {model.prior.weight.shape} does not fit the configuration, {(16 * M, N)}")
+        config = ModelConfig.from_dict(model.config)
+        if model.prior.weight.shape != (16 * config.M, config.N):
+            shape = 16 * config.M, config.N
+            raise InputError(f"prior of {model.prior.weight.shape} does not fit the configuration, {shape}")
         self.weights = model
         self.device = device
         self.work_tile = work_tile
-        self.workers = Workers(threads, device)
+        self.workers = Workers(threads)
         self.tile_coder = TileCoder(model.prior, model.tables, entropy_coder)
-        self.network = network
         self.backend = pick_backend(backend, device)
-        runtime = Runtime(network, self.workers, work_tile)
-        exact = ExactReceiver(model)
-        used = exact if self.backend == "exact" else None
-        self.analyzer = Analyzer(runtime, used, model.prior, model.tables)
-        self.synthesizer = Synthesizer(runtime, used)
-        self.normative = Synthesizer(runtime, exact)  # what is verified and aimed at, whatever decodes here
+        self.normative = ExactReceiver(model, self.workers)  # what is verified and aimed at, whatever decodes here
+        self.transform: Transform
+        self.receiver: ExactReceiver | FloatReceiver
+        if self.backend == "exact":
+            self.transform = NativeTransform(model, self.normative, self.workers, lambda: self.floats)
+            self.receiver = self.normative
+        else:
+            from aecodec.decoder.floats import FloatReceiver
 
-    def __reduce__(self) -> tuple[Callable[..., Codec], tuple[weights.Weights, torch.device]]:
+            self.transform, self.receiver = self.floats, FloatReceiver(self.floats.runtime)
+        self.analyzer = Analyzer(self.transform, model.prior, work_tile * STRIDE)
+
+    @computed_once
+    def floats(self) -> FloatTransform:
+        """The networks of the encoder by torch. Raises InputError without it."""
+        with needing_torch():
+            from aecodec.encoder.floats import FloatTransform
+            from aecodec.networks.runtime import Runtime
+        runtime = Runtime.load(self.weights, self.device, self.workers.threads, self.work_tile)
+        return FloatTransform(runtime, self.weights.prior, self.weights.tables)
+
+    def __reduce__(self) -> tuple[Callable[..., Codec], tuple[weights.Weights, str]]:
         """It travels as its weights and is built anew: threads stay, and torch may be in any mode there."""
         coder, threads = self.tile_coder.entropy_coder, self.workers.threads
         make = partial(type(self), entropy_coder=coder, threads=threads, work_tile=self.work_tile, backend=self.backend)
@@ -228,7 +243,7 @@ class Codec:
         header = remains.header
         area, factor = _area(region, header), _factor(scale)
         symbols, losses = self._parse_remains(remains)
-        pixels = self.synthesizer.synthesize(symbols, header, area, factor)
+        pixels = self.receiver.synthesize(symbols, header, area, factor)
         losses = [loss for loss in losses if loss.box is None or loss.box.intersection(area) is not None]
         fill_lost(pixels, losses, area, factor)
         alpha, alpha_losses = partial_alpha(remains, area, factor)
@@ -265,7 +280,9 @@ class Codec:
         The networks see the whole batch at once, on the device of the codec: meant for a GPU and for small pictures.
         quality, effort, tile and max_pixels are those of encode. Raises InputError for another type, shape or size.
         """
-        if not isinstance(x, Tensor):
+        with needing_torch():
+            import torch
+        if not isinstance(x, torch.Tensor):
             raise InputError(f"batch must be a tensor uint8 [B, 3, H, W], got {type(x).__name__}")
         if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[1] != 3:
             raise InputError(f"batch must be uint8 [B, 3, H, W], got {x.dtype} {list(x.shape)}")
@@ -277,7 +294,11 @@ class Codec:
         if not B:
             return []
         work = pick_effort(effort)
-        (batch,) = self.workers.map(lambda whole: self.analyzer.analyze_batch(whole, header, work), [x])
+        if self.backend == "exact":
+            pictures = x.permute(0, 2, 3, 1).cpu().numpy()
+            batch = [self.analyzer.analyze(picture, header, work) for picture in pictures]
+        else:
+            batch = self.floats.analyze_batch(x, header, work)
         return [self._pack(symbols, header, {}) for symbols in batch]
 
     def decode_tensor(self, files: Sequence[Buffer], *, max_pixels: int = MAX_PIXELS) -> Tensor:
@@ -294,7 +315,16 @@ class Codec:
         if len(sizes) != 1:
             raise InputError(f"a batch needs files of one size, got {len(sizes)} sizes in {len(headers)} files")
         symbols = [self._parse(container, container.header.padded) for container in containers]
-        (x_hat,) = self.workers.map(lambda whole: self.synthesizer.synthesize_batch(whole, headers), [symbols])
+        with needing_torch():
+            import torch
+        if isinstance(self.receiver, ExactReceiver):
+            pictures = [
+                self.receiver.synthesize(one, header, header.bounds)
+                for one, header in zip(symbols, headers, strict=True)
+            ]
+            x_hat = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+        else:
+            x_hat = self.receiver.synthesize_batch(symbols, headers)
         for picture, header in zip(x_hat, headers, strict=True):
             if header.gray:
                 picture[:] = (picture.sum(0) + 1) // 3
@@ -302,7 +332,7 @@ class Codec:
 
     def complexity(self) -> dict[str, float]:
         """kMAC per pixel of each stage, and of the receiver: all stages that decoding runs."""
-        return complexity(self.network.config)
+        return complexity({name: array.shape for name, array in self.weights.network.items()})
 
     def decode_symbols(
         self, data: Buffer, *, max_pixels: int = MAX_PIXELS
@@ -316,12 +346,14 @@ class Codec:
         self, data: Buffer, header: Header, region: tuple[int, int, int, int] | None, scale: float
     ) -> Image.Image:
         area, factor = _area(region, header), _factor(scale)
-        return self._show(self.synthesizer, unpack(data, header=header, area=needed_around(area, header)), area, factor)
+        return self._show(self.receiver, unpack(data, header=header, area=needed_around(area, header)), area, factor)
 
-    def _show(self, synthesizer: Synthesizer, container: Container, area: Box, factor: int) -> Image.Image:
+    def _show(
+        self, receiver: ExactReceiver | FloatReceiver, container: Container, area: Box, factor: int
+    ) -> Image.Image:
         """An area of the picture in a file, each pixel the mean of factor x factor."""
         header, sections, _ = container
-        pixels = synthesizer.synthesize(self._parse(container, needed_around(area, header)), header, area, factor)
+        pixels = receiver.synthesize(self._parse(container, needed_around(area, header)), header, area, factor)
         alpha = decode_alpha(sections[SectionKind.ALPHA], header, area, factor) if header.alpha else None
         return from_picture(Picture(pixels, header.gray, Metadata.from_sections(sections), alpha))
 
@@ -425,22 +457,13 @@ def _factor(scale: float) -> int:
     return _SCALES[scale]
 
 
-def pick_device(name: str) -> torch.device:
-    """The device of a name: auto (CUDA where there is one), cpu or cuda. Raises InputError if it is not there."""
-    if not isinstance(name, str) or name not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device must be auto, cpu or cuda, got {name}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("no CUDA device is available")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def pick_backend(name: str, device: torch.device) -> str:
+def pick_backend(name: str, device: str) -> str:
     """exact or float. Raises InputError for another name, and for exact on a GPU."""
     if name not in ("auto", "exact", "float"):
         raise InputError(f"backend must be auto, exact or float, got {name}")
-    if name == "exact" and device.type != "cpu":
-        raise InputError(f"the exact backend runs on a CPU, not on {device.type}")
-    return name if name != "auto" else "exact" if device.type == "cpu" else "float"
+    if name == "exact" and device != "cpu":
+        raise InputError(f"the exact backend runs on a CPU, not on {device}")
+    return name if name != "auto" else "exact" if device == "cpu" else "float"
 
 
 def default_codec(device: str = "cpu") -> Codec:
@@ -457,7 +480,7 @@ def codec_for(model_id: int, device: str = "cpu") -> Codec:
 
 
 @cache
-def _shared_codec(model_id: int, device: torch.device) -> Codec:
+def _shared_codec(model_id: int, device: str) -> Codec:
     return Codec(weights.load_for(model_id), device)
 
 

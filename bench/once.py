@@ -22,9 +22,9 @@ PATIENCE = 30.0  # seconds, after which no further warm run begins
 # Of the steps of Codec and its parts, those whose time is told apart (docs/architecture.md describes them).
 STAGES = {
     "encode": {
-        "analyze_strip": "analysis",
-        "hyper_analyze_strip": "hyper analysis",
-        "quantize_strip": "quantization",
+        "analyze": "analysis",
+        "hyper_analyze": "hyper analysis",
+        "quantize": "quantization",
         "_pack": "entropy coding",
     },
     "decode": {"_parse": "entropy coding", "synthesize": "synthesis"},
@@ -93,7 +93,7 @@ def _coder(
 
         codec = aecodec.Codec.load(name.partition(":")[2] or None, device="cpu")
         for step, stage in STAGES[direction].items():
-            owner = next(part for part in (codec, codec.analyzer, codec.synthesizer) if hasattr(part, step))
+            owner = next(part for part in (codec, codec.transform, codec.receiver) if hasattr(part, step))
             setattr(owner, step, clock.timed(stage, getattr(owner, step)))
         return lambda image: codec.encode(image, quality=QUALITIES[name]), codec.decode
     from bench.codecs import peers

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import torch
 
-from aecodec.codec import pick_device
-from aecodec.networks.model import CONFIGS, complexity
+from aecodec.device import pick_device
+from aecodec.networks.config import complexity
 from aecodec.train import TrainConfig
 from aecodec.train.data import SIDE, random_crops
 from aecodec.train.loop import Trainer
@@ -16,14 +16,15 @@ from aecodec.train.loop import Trainer
 
 def run(config: TrainConfig, steps: int, device: str) -> None:
     """Print Mpx/s, the share of the machine's matrix product peak and the loader's share of a step."""
-    trainer = Trainer(config, pick_device(device))
+    trainer = Trainer(config, torch.device(pick_device(device)))
     squares = torch.randint(0, 256, (64, 3, SIDE, SIDE), dtype=torch.uint8, device=trainer.device)
     for _ in range(12):  # past compilation and the first change of SOAP's basis
         trainer.train_step(squares, 0.01)
     step_seconds = _seconds(lambda: trainer.train_step(squares, 0.01), steps, trainer.device)
     load_seconds = _seconds(lambda: random_crops(squares, config.batch, config.patch), steps, trainer.device)
     pixels = config.batch * config.patch**2
-    stages = complexity(CONFIGS[config.model])
+    parameters = trainer.model.autoencoder.named_parameters()
+    stages = complexity({name: tuple(parameter.shape) for name, parameter in parameters})
     flop = 6e3 * (stages["analysis"] + stages["hyper analysis"] + stages["receiver"])  # forward and twice backward
     dtype = torch.bfloat16 if trainer.bf16 else torch.float32
     peak = _matmul_peak(trainer.device, dtype)

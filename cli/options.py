@@ -18,6 +18,7 @@ from aecodec.cli import batch, cluster, tasks
 from aecodec.cli.folders import Places, Plan
 from aecodec.cli.reporter import Reporter
 from aecodec.cli.urls import Place, place
+from aecodec.device import has_cuda
 from aecodec.format.container import MAX_PIXELS, MAX_TILE, STRIDE
 
 MODELS = ["m", "s"]  # shipped ones, the default first
@@ -190,17 +191,6 @@ def read_ssim(_: click.Context, __: click.Parameter, value: float | None) -> flo
     if value == 1:
         raise click.BadParameter("1 is neither an index below 1 nor dB above 1")
     return value
-
-
-def has_cuda() -> bool:
-    """Whether networks would run on a GPU. Asks torch, which takes seconds to load, only where there is a driver."""
-    for driver in ("libcuda.so.1", "libamdhip64.so", "nvcuda.dll"):
-        with suppress(OSError):
-            ctypes.CDLL(driver)
-            import torch
-
-            return torch.cuda.is_available()
-    return False
 
 
 def share_freed_memory() -> None:

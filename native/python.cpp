@@ -50,7 +50,23 @@ void decode(aecodec::Decoder& decoder, Array<aecodec::Index, 1> indexes, const a
   decoder.decode(indexes.data(), indexes.shape(0), tables, symbols.data());
 }
 
-void table_index(Array<float, 3> sums, Array<std::int32_t, 1> multiplier, Array<std::int64_t, 1> bias, int shift,
+// Exact, whatever the numbers: of int8 they would need a row of 2^17 to exceed 31 bits.
+void product(Array<std::int8_t, 2> weight, Array<std::int8_t, 2> x, nb::ndarray<std::int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu> sums) {
+  constexpr std::size_t kVector = 16;  // numbers that sums are rounded up to
+  const std::size_t rows = weight.shape(0), count = weight.shape(1), places = x.shape(1);
+  if (x.shape(0) != count || sums.shape(0) != rows || sums.shape(1) != places || count >= 1 << 17)
+    throw std::invalid_argument("weight, x and sums do not fit");
+  nb::gil_scoped_release release;
+  const std::size_t pitch = (count + kVector - 1) / kVector * kVector;
+  std::vector<std::int16_t> a(rows * pitch), b(places * pitch);
+  for (std::size_t row = 0; row < rows; ++row)
+    for (std::size_t k = 0; k < count; ++k) a[row * pitch + k] = weight.data()[row * count + k];
+  for (std::size_t k = 0; k < count; ++k)
+    for (std::size_t place = 0; place < places; ++place) b[place * pitch + k] = x.data()[k * places + place];
+  aecodec::products(a.data(), rows, b.data(), places, pitch, sums.data());
+}
+
+void table_index(Array<std::int32_t, 3> sums, Array<std::int32_t, 1> multiplier, Array<std::int64_t, 1> bias, int shift,
                  nb::ndarray<std::uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu> index) {
   const std::size_t height = sums.shape(1), width = sums.shape(2), channels = index.shape(0);
   const std::size_t rows = channels * aecodec::kSide * aecodec::kSide;
@@ -178,6 +194,21 @@ void predict_first(const aecodec::Receiver& receiver, Array<std::int8_t, 3> z, c
   receiver.predict_first(symbols, level, box(area), threads, step.data(), mean.data());
 }
 
+void quantize(const aecodec::Receiver& receiver, Array<std::int8_t, 3> z, const Sides& window, Array<float, 3> y,
+              const Sides& y_window, Array<std::uint8_t, 3> index, Array<float, 1> dead_zone, const Shape& padded, int level,
+              const Sides& area, int threads, Output<std::int16_t, 3> out) {
+  const aecodec::SymbolWindow symbols = symbol_window(receiver, z, nullptr, window, padded, level, area);
+  const auto cells = box(y_window).reduced(aecodec::kYStride);
+  const auto rows = static_cast<std::size_t>(cells.height()), columns = static_cast<std::size_t>(cells.width());
+  if (y.shape(0) != rows || y.shape(1) != columns || y.shape(2) != receiver.M()) throw std::invalid_argument("y does not fit its window");
+  if (index.shape(0) != receiver.M() || index.shape(1) != static_cast<std::size_t>(padded[1] / aecodec::kYStride) ||
+      index.shape(2) != static_cast<std::size_t>(padded[0] / aecodec::kYStride) || dead_zone.shape(0) != 64)
+    throw std::invalid_argument("index or dead_zone does not fit");
+  check_output(out, receiver.M(), box(area).reduced(aecodec::kYStride));
+  nb::gil_scoped_release release;
+  receiver.quantize(symbols, {y.data(), box(y_window), index.data(), dead_zone.data()}, level, box(area), threads, out.data());
+}
+
 void predict_second(const aecodec::Receiver& receiver, Array<std::int8_t, 3> z, Array<std::int16_t, 3> y0, const Sides& window,
                     const Shape& padded, int level, const Sides& area, int threads, Output<std::int32_t, 3> mean) {
   const aecodec::SymbolWindow symbols = symbol_window(receiver, z, &y0, window, padded, level, area);
@@ -255,6 +286,7 @@ NB_MODULE(_native, m) {
            "offsets"_a.noconvert())
       .def("__len__", &aecodec::Tables::size);
   m.def("encode", &encode, "symbols"_a.noconvert(), "indexes"_a.noconvert(), "tables"_a);
+  m.def("product", &product, "weight"_a.noconvert(), "x"_a.noconvert(), "sums"_a.noconvert());
   m.def("table_index", &table_index, "sums"_a.noconvert(), "multiplier"_a.noconvert(), "bias"_a.noconvert(), "shift"_a,
         "index"_a.noconvert());
   nb::class_<aecodec::Decoder>(m, "Decoder")
@@ -269,6 +301,8 @@ NB_MODULE(_native, m) {
            "out"_a.noconvert())
       .def("predict_first", &predict_first, "z"_a.noconvert(), "window"_a, "padded"_a, "level"_a, "area"_a, "threads"_a,
            "step"_a.noconvert(), "mean"_a.noconvert())
+      .def("quantize", &quantize, "z"_a.noconvert(), "window"_a, "y"_a.noconvert(), "y_window"_a, "index"_a.noconvert(),
+           "dead_zone"_a.noconvert(), "padded"_a, "level"_a, "area"_a, "threads"_a, "out"_a.noconvert())
       .def("predict_second", &predict_second, "z"_a.noconvert(), "y0"_a.noconvert(), "window"_a, "padded"_a, "level"_a,
            "area"_a, "threads"_a, "mean"_a.noconvert())
       .def_static("kernels", &kernels);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <memory>
 #include <stdexcept>
@@ -159,6 +160,8 @@ struct Receiver::Request {
   std::int32_t* step = nullptr;
   std::int32_t* mean0 = nullptr;
   std::int32_t* mean1 = nullptr;  // from y0 in place of y
+  const Latent* latent = nullptr;  // what symbols are made from, in place of y
+  std::int16_t* coded = nullptr;
   // Gains of the level:
   std::vector<std::int32_t> hyper_gain{}, y_gain{};
   std::array<std::vector<std::int32_t>, 2> body_gains{};
@@ -206,8 +209,10 @@ class Receiver::Strip {
   void average(std::int16_t* x) const;
   void write_pixels(int row, std::size_t first, std::size_t positions);
   void read_symbols(int row, std::size_t half, int column, std::size_t positions);
-  void write(std::int32_t* to, int row, std::size_t channel, std::size_t channels, int column, int apart,
-             const std::int32_t* from, std::size_t positions) const;
+  void code_symbols(int row, std::size_t half, int column, std::size_t positions);
+  template <typename T>
+  void write(T* to, int row, std::size_t channel, std::size_t channels, int column, int apart, const T* from,
+             std::size_t positions) const;
 
   void pointwise(const Layer& layer, Finish finish, const Job& job) { n_.kernel.pointwise(layer, finish, job); }
 
@@ -515,8 +520,9 @@ void Receiver::Strip::write_pixels(int row, std::size_t first, std::size_t count
   }
 }
 
-// Symbols [positions, M / 2] of every other position of a row from `column` on
+// Symbols [positions, M / 2] of every other position of a row from `column` on, whose means are in mean_
 void Receiver::Strip::read_symbols(int row, std::size_t half, int column, std::size_t positions) {
+  if (r_.latent != nullptr) return code_symbols(row, half, column, positions);
   const std::size_t plane = unsigned_(r_.window.height()) * unsigned_(r_.window.width());
   const std::int16_t* y = r_.symbols.y + half * n_.half * plane + unsigned_(row - r_.window.top) * unsigned_(r_.window.width()) +
                           (column - r_.window.left);
@@ -528,9 +534,31 @@ void Receiver::Strip::read_symbols(int row, std::size_t half, int column, std::s
   }
 }
 
+// Likewise, from what an encoder codes
+void Receiver::Strip::code_symbols(int row, std::size_t half, int column, std::size_t positions) {
+  const Latent& latent = *r_.latent;
+  const Box window = latent.window.reduced(kYStride);
+  const std::size_t plane = unsigned_(height_) * unsigned_(width_), first = half * n_.half;
+  for (std::size_t p = 0; p < positions; ++p) {
+    const int place = column + 2 * static_cast<int>(p);
+    const bool known = window.left <= place && place < window.right && window.top <= row && row < window.bottom;
+    const float* y = latent.y + (unsigned_(row - window.top) * unsigned_(window.width()) + unsigned_(place - window.left)) * n_.M;
+    const std::uint8_t* index = latent.index + first * plane + unsigned_(row) * unsigned_(width_) + unsigned_(place);
+    const std::int32_t *mean = mean_ + p * n_.half, *step = step_.at(row, place) + first;
+    std::int16_t* symbols = symbols_ + p * n_.half;
+    for (std::size_t c = 0; c < n_.half; ++c) {
+      const float value = (known ? y[first + c] : 0) * 4096 / static_cast<float>(step[c]) - static_cast<float>(mean[c]) / 256;
+      const float zone = latent.dead_zone[index[c * plane] & 63];
+      symbols[c] = std::abs(value) >= zone ? static_cast<std::int16_t>(std::nearbyint(std::clamp(value, -32767.f, 32767.f))) : 0;
+    }
+  }
+  write(r_.coded, row, first, n_.half, column, 2, symbols_, positions);
+}
+
 // What the strip is asked for of `channels` from `channel` on, of positions `apart` columns apart from each other
-void Receiver::Strip::write(std::int32_t* to, int row, std::size_t channel, std::size_t channels, int column, int apart,
-                            const std::int32_t* from, std::size_t positions) const {
+template <typename T>
+void Receiver::Strip::write(T* to, int row, std::size_t channel, std::size_t channels, int column, int apart, const T* from,
+                            std::size_t positions) const {
   if (row < cells_.top || row >= cells_.bottom) return;
   const std::size_t width = unsigned_(r_.cells.width()), plane = unsigned_(r_.cells.height()) * width;
   to += channel * plane + unsigned_(row - r_.cells.top) * width;
@@ -586,6 +614,15 @@ void Receiver::predict_first(const SymbolWindow& symbols, int level, const Box& 
   Request request(*network_, symbols, level, area);
   request.step = step;
   request.mean0 = mean;
+  run(request, threads);
+}
+
+void Receiver::quantize(const SymbolWindow& symbols, const Latent& latent, int level, const Box& area, int threads,
+                        std::int16_t* out) const {
+  require(symbols.window, symbols.padded, level, area);
+  Request request(*network_, symbols, level, area);
+  request.latent = &latent;
+  request.coded = out;
   run(request, threads);
 }
 

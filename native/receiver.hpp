@@ -24,6 +24,14 @@ struct SymbolWindow {
   Size padded;
 };
 
+// What an encoder codes: y [rows, columns, M] of a window, in pixels multiples of kYStride, and where symbols are rounded to 0.
+struct Latent {
+  const float* y = nullptr;
+  Box window;                            // beyond it y is 0
+  const std::uint8_t* index = nullptr;   // [M, height / 16, width / 16] of the padded picture: the table of each symbol, 0..63
+  const float* dead_zone = nullptr;      // [64]: values nearer to 0 become 0, by table
+};
+
 // Nothing changes after construction: one Receiver serves many threads.
 //
 // All that takes symbols requires, and throws std::invalid_argument otherwise: an area within the padded picture, a window that
@@ -55,6 +63,11 @@ class Receiver {
   // positions alone: the others are left as they are. Needs no y.
   void predict_first(const SymbolWindow& symbols, int level, const Box& area, int threads, std::int32_t* step,
                      std::int32_t* mean) const;
+
+  // y_symbols [M, rows, columns] of area.aligned(kYStride): y in steps, less the mean that a decoder will know, rounded. They
+  // depend on y of 32 pixels around the area. Needs no y of symbols.
+  void quantize(const SymbolWindow& symbols, const Latent& latent, int level, const Box& area, int threads,
+                std::int16_t* out) const;
 
   // Means of the other half, from y0 in place of symbols.y: in the first half in 1/32, -32767..32767 (elsewhere not read).
   void predict_second(const SymbolWindow& symbols, int level, const Box& area, int threads, std::int32_t* mean) const;

@@ -24,13 +24,6 @@ constexpr std::size_t kMaxChannels = 4096;     // of z and of y: far above any m
 
 [[noreturn]] void fail(const std::string& text) { throw Error(AECODEC_BAD_WEIGHTS, "no aecodec weights file: " + text); }
 
-// REQUIRES: |sum| < 2^31, whatever is left out.
-std::int32_t dot(const std::int16_t* a, const std::int16_t* b, std::size_t count) {
-  std::int32_t sum = 0;
-  for (std::size_t i = 0; i < count; ++i) sum += a[i] * b[i];
-  return sum;
-}
-
 // Rows whose sums of products with z stay below 2^24.
 void check_exact(const std::int8_t* weight, std::size_t rows, std::size_t columns, const std::string& name) {
   for (std::size_t row = 0; row < rows; ++row) {
@@ -199,9 +192,7 @@ void TileReader::read_y(Decoder& decoder, std::size_t rows, std::size_t columns,
   std::vector<Symbol> symbols(kCells * count);
   for (std::size_t channel = 0; channel < prior_.M_; ++channel) {
     const std::size_t first = channel * kCells;
-    for (std::size_t o = 0; o < kCells; ++o)
-      for (std::size_t place = 0; place < count; ++place)
-        sums[o * count + place] = dot(prior_.weight_.data() + (first + o) * pitch, z + place * pitch, pitch);
+    products(prior_.weight_.data() + first * pitch, kCells, z, count, pitch, sums.data());
     table_index(sums.data(), prior_.multiplier_.data() + first, bias_.data() + first, prior_.shift_, 1, rows, columns,
                 index.data());
     std::size_t coded = 0;

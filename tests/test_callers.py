@@ -344,7 +344,7 @@ def test_the_table_index_of_a_picture_is_computed_once(
 ) -> None:
     """Area by area, each position of z once."""
     pixels = np.random.default_rng(0).integers(0, 256, (150, 140, 3), np.uint8)
-    small = Codec(tiny.weights, torch.device("cpu"), work_tile=1)
+    small = Codec(tiny.weights, "cpu", work_tile=1)
     expected, positions = small.encode(pixels, tile=2, effort=effort), []
     table_index = Prior.table_index
 
@@ -396,9 +396,9 @@ def test_options_of_other_kinds_are_input_errors(tiny: Codec) -> None:
             tiny.encode_tensor(tensor)
     for work_tile in (0, -1, 65):
         with pytest.raises(InputError, match=rf"work_tile must be 1\.\.64, got {work_tile}"):
-            Codec(tiny.weights, torch.device("cpu"), work_tile=work_tile)
+            Codec(tiny.weights, "cpu", work_tile=work_tile)
     with pytest.raises(InputError, match="work_tile must be an integer"):
-        Codec(tiny.weights, torch.device("cpu"), work_tile=1.5)
+        Codec(tiny.weights, "cpu", work_tile=1.5)
     for threads in (1025, 1 << 40):
         with pytest.raises(InputError, match=rf"threads must be 1\.\.1024, got {threads}"):
-            Codec(tiny.weights, torch.device("cpu"), threads=threads)
+            Codec(tiny.weights, "cpu", threads=threads)

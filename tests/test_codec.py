@@ -72,7 +72,7 @@ def test_any_size_comes_back(tiny: Codec, width: int, height: int, tile: int, qu
 
 def test_analysis_in_tiles_equals_the_whole(codec: Codec, coffee: Image.Image) -> None:
     header = Header(600, 400, 6000, 0)
-    tiled = Codec(codec.weights, torch.device("cpu"), work_tile=1).analyzer.analyze(np.asarray(coffee), header)
+    tiled = Codec(codec.weights, "cpu", work_tile=1).analyzer.analyze(np.asarray(coffee), header)
     whole = codec.analyzer.analyze(np.asarray(coffee), header)
     assert np.mean(tiled.z != whole.z) < 1e-3  # a rounding tie may fall either way; both are valid files
     assert np.mean(tiled.y != whole.y) < 1e-3
@@ -161,7 +161,7 @@ def test_weights_that_do_not_fit_are_refused(tiny: Codec, tmp_path: Path) -> Non
     ):
         broken.save(tmp_path / "broken.safetensors")
         with pytest.raises(InputError, match=message):
-            Codec.load(tmp_path / "broken.safetensors", device="cpu")
+            Codec.load(tmp_path / "broken.safetensors", device="cpu", backend="float")
     data = bytearray((DATA / "tiny.safetensors").read_bytes())
     data[-1] ^= 1
     (tmp_path / "flipped.safetensors").write_bytes(data)
@@ -199,7 +199,7 @@ def test_configuration_is_checked_before_networks_are_built(
     dataclasses.replace(tiny.weights, config=changed).save(tmp_path / "broken.safetensors")
     monkeypatch.setattr(torch.Tensor, "uniform_", fill)
     with pytest.raises(InputError, match=message):
-        Codec.load(tmp_path / "broken.safetensors", device="cpu")
+        Codec.load(tmp_path / "broken.safetensors", device="cpu", backend="float")
 
 
 def test_tensors_of_wrong_shapes_are_refused(tiny: Codec, tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_tensors_of_wrong_shapes_are_refused(tiny: Codec, tmp_path: Path) -> Non
     prior, tables = good.prior, good.tables
     narrow = Prior(prior.weight[16:], prior.multiplier[16:], prior.bias[:, 16:], prior.shift)
     with pytest.raises(InputError, match=r"prior of \(496, 16\) does not fit the configuration, \(512, 16\)"):
-        Codec(dataclasses.replace(good, prior=narrow), torch.device("cpu"))
+        Codec(dataclasses.replace(good, prior=narrow), "cpu")
     for name, array in (
         ("prior.multiplier", np.array(1, np.int32)),
         ("prior.multiplier", prior.multiplier[:, None]),

@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aecodec import Codec
-from aecodec.decoder.synthesis import Synthesizer
+from aecodec.decoder.floats import FloatReceiver
 from aecodec.encoder.analysis import Analyzer
+from aecodec.encoder.floats import FloatTransform
 from aecodec.format.container import Box, read_header
 from aecodec.networks import runtime
 from aecodec.weights import Weights
 
 pytestmark = pytest.mark.xdist_group("determinism")  # whose files are made once
 
-CPU = torch.device("cpu")
 # bfloat16 is below what docs/format.md asks of a decoder, so pixels differ: by up to 9 levels and 0.7 on average on the
 # files here, by up to 4 and 0.6 with the shipped weights. Symbols do not: no network decides about them.
 BF16_LIMIT, BF16_MEAN = 16, 1.0
@@ -45,46 +45,48 @@ class Contiguous(runtime.Runtime):
 
 
 def exact(weights: Weights) -> Codec:
-    return Codec(weights, CPU)
+    return Codec(weights, "cpu")
 
 
 def plain(weights: Weights) -> Codec:
-    return Codec(weights, CPU, backend="float")
+    return Codec(weights, "cpu", backend="float")
 
 
 def double(weights: Weights) -> Codec:
     codec = plain(weights)
-    codec.network.double()
+    codec.floats.network.double()
     return codec
 
 
 def contiguous(weights: Weights) -> Codec:
     codec = plain(weights)
-    order = Contiguous(codec.network, codec.workers)
-    codec.analyzer, codec.synthesizer = Analyzer(order, None, weights.prior, weights.tables), Synthesizer(order, None)
+    runtime = codec.floats.runtime
+    order = Contiguous(runtime.network, runtime.workers)
+    codec.analyzer = Analyzer(FloatTransform(order, weights.prior, weights.tables), weights.prior)
+    codec.receiver = FloatReceiver(order)
     return codec
 
 
 def small_areas(weights: Weights) -> Codec:
-    return Codec(weights, CPU, work_tile=1, backend="float")
+    return Codec(weights, "cpu", work_tile=1, backend="float")
 
 
 def one_area(weights: Weights) -> Codec:
-    return Codec(weights, CPU, work_tile=64, backend="float")
+    return Codec(weights, "cpu", work_tile=64, backend="float")
 
 
 def noisy(weights: Weights) -> Codec:
     """Weights that are off by 1e-5 of themselves, much more than what another device computes."""
     codec = plain(weights)
     generator = torch.Generator().manual_seed(0)
-    for parameter in codec.network.parameters():
+    for parameter in codec.floats.network.parameters():
         parameter.mul_(1 + 1e-5 * torch.randn(parameter.shape, generator=generator))
     return codec
 
 
 def compiled(weights: Weights) -> Codec:
     codec = plain(weights)
-    network = codec.network
+    network = codec.floats.network
     network.dequantize = torch.compile(network.dequantize, dynamic=True)  # type: ignore[method-assign]
     for name in ("features", "render"):
         setattr(network.g_s, name, torch.compile(getattr(network.g_s, name), dynamic=True))
@@ -206,7 +208,7 @@ def test_every_decoder_agrees(
 
 def test_bfloat16_has_the_same_symbols_and_rougher_pixels(tiny: Codec, files: dict[str, File]) -> None:
     codec = plain(tiny.weights)
-    codec.network.bfloat16()
+    codec.floats.network.bfloat16()
     check(codec, files, BF16_LIMIT, BF16_MEAN)
 
 

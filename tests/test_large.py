@@ -56,8 +56,8 @@ def gradient(height: int, width: int) -> NDArray[np.uint8]:
 def test_borders_of_areas_and_tiles_cannot_be_seen(codec: Codec) -> None:
     """InnerSides into the smallest areas and tiles, or into none: decoded pixels agree within one level everywhere."""
     pixels = gradient(300, 400)
-    cut = Codec(codec.weights, torch.device("cpu"), work_tile=1)
-    whole = Codec(codec.weights, torch.device("cpu"), work_tile=64)
+    cut = Codec(codec.weights, "cpu", work_tile=1)
+    whole = Codec(codec.weights, "cpu", work_tile=64)
     data = whole.encode(pixels, quality=50, tile=1)
     difference = np.asarray(cut.decode(data)).astype(int) - np.asarray(whole.decode(data))
     assert np.abs(difference).max() <= 1

@@ -14,10 +14,11 @@ import aecodec.cli
 
 ROWS = [
     {"errors", "forked", "_native"},
-    {"arguments", "formats", "isolation", "metrics"},
+    {"arguments", "device", "formats", "isolation", "metrics"},
     {"format", "workers"},
     {"coding", "image"},
-    {"networks", "weights"},
+    {"weights"},
+    {"networks"},
     {"decoder"},
     {"encoder"},
     {"codec"},
@@ -27,6 +28,7 @@ ROWS = [
 # What users may import, and so the commands: the package and these modules.
 PUBLIC = {
     "aecodec",
+    "aecodec.device",
     "aecodec.format.container",
     "aecodec.format.digest",
     "aecodec.formats",

@@ -13,7 +13,7 @@ from support import DATA, psnr
 
 from aecodec import Codec, DigestError, FormatError
 from aecodec.cli.app import main
-from aecodec.decoder.synthesis import Synthesizer
+from aecodec.decoder.exact import ExactReceiver
 from aecodec.format.container import Header, SectionKind, pack, unpack
 from aecodec.format.digest import check_digest, digest_size, make_digest
 
@@ -116,7 +116,7 @@ def test_encode_verify_keeps_the_old_file_where_the_new_one_is_wrong(
     source, target = tmp_path / "photo.png", tmp_path / "photo.aec"
     coffee.crop((0, 0, 90, 70)).save(source)
     target.write_bytes(b"precious")
-    synthesize = Synthesizer.synthesize
+    synthesize = ExactReceiver.synthesize
     calls = []
 
     def drifting(*arguments: object) -> NDArray[np.uint8]:
@@ -124,7 +124,7 @@ def test_encode_verify_keeps_the_old_file_where_the_new_one_is_wrong(
         pixels = synthesize(*arguments)  # type: ignore[arg-type]
         return pixels // 2 if len(calls) > 1 else pixels
 
-    monkeypatch.setattr(Synthesizer, "synthesize", drifting)
+    monkeypatch.setattr(ExactReceiver, "synthesize", drifting)
     result = run("encode", "--verify", source, target, *TINY)
     assert (result.exit_code, "picture is not what the encoder saw" in result.stderr) == (1, True), result.output
     assert target.read_bytes() == b"precious"

@@ -11,13 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from aecodec import _native
 from aecodec.errors import InputError
-from aecodec.forked import computed_once
 from aecodec.format.container import MAX_LEVEL, MIN_LEVEL
 
 ANCHORS = 8
@@ -61,13 +58,9 @@ class Context:
     ) -> NDArray[np.intp]:
         """[N, places]: which of its tables each symbol of z [N, H, W] at some places has, from its neighbors alone."""
         around = np.concatenate((_seen(z, rows, columns - 1), _seen(z, rows - 1, columns)))
-        sums = _exact_product(self._float_weight[nearest], around).astype(np.int32)
+        sums = _product(self.weight[nearest], around)
         chosen: NDArray[np.intp] = (sums >= self.thresholds[nearest].T[:, :, None]).sum(0)
         return chosen
-
-    @computed_once
-    def _float_weight(self) -> Tensor:
-        return torch.from_numpy(self.weight.astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -139,34 +132,26 @@ class Prior:
         low = min(place // _SPAN, ANCHORS - 2)
         part = place - low * _SPAN
         bias = (self.bias[low].astype(np.int64) * (_SPAN - part) + self.bias[low + 1].astype(np.int64) * part) // _SPAN
-        sums = _exact_product(self._float_weight, z_symbols.reshape(N, H * W).astype(np.float32))
+        sums = _product(self.weight, z_symbols.reshape(N, H * W))
         index = np.empty((self.M, 4 * H, 4 * W), np.uint8)
         _native.table_index(sums.reshape(-1, H, W), self.multiplier, bias, self.shift, index)
         return index
 
-    @computed_once
-    def _float_weight(self) -> Tensor:
-        return torch.from_numpy(self.weight.astype(np.float32))
 
-
-def _exact_product(weight: Tensor, z: NDArray[np.float32]) -> NDArray[np.float32]:
-    """weight @ z of integers that _exact allows, in any order of adding.
-
-    By torch, since numpy's threads would get in the way of those that call this; into a given tensor, since a caller's
-    autocast would round the result of any other product.
-    """
-    product = torch.empty(len(weight), z.shape[1], dtype=torch.float32, device="cpu")
-    sums: NDArray[np.float32] = torch.mm(weight, torch.from_numpy(z), out=product).numpy()
+def _product(weight: NDArray[np.int8], x: NDArray[np.int8]) -> NDArray[np.int32]:
+    """weight @ x [rows, places], in integers."""
+    sums = np.empty((len(weight), x.shape[1]), np.int32)
+    _native.product(np.ascontiguousarray(weight), np.ascontiguousarray(x), sums)
     return sums
 
 
 def _exact(weight: NDArray[np.int8]) -> bool:
-    """Whether sums of products with z stay below 2^24, where float32 counts exactly: fast matrix products will do."""
+    """Whether sums of products with z stay below 2^24, as docs/format.md asks: float32 counts them exactly, too."""
     return int(np.abs(weight.astype(np.int64)).sum(-1).max(initial=0)) * Z_LIMIT < 1 << 24
 
 
-def _seen(z: NDArray[np.int8], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
+def _seen(z: NDArray[np.int8], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.int8]:
     """[N + 1, places]: z and a 1, all 0 for places outside."""
     inside = (rows >= 0) & (columns >= 0)
-    seen: NDArray[np.float32] = np.concatenate((z[:, rows, columns] * inside, inside[None])).astype(np.float32)
+    seen: NDArray[np.int8] = np.concatenate((z[:, rows, columns] * inside, inside[None].astype(np.int8)))
     return seen

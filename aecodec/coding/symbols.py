@@ -28,6 +28,12 @@ class Symbols(NamedTuple):
     window: Box
     y_index: NDArray[np.uint8] | None = None  # as y: what Prior.table_index gives; an encoder needs it again
 
+    @property
+    def known_index(self) -> NDArray[np.uint8]:
+        """y_index of what an encoder makes."""
+        assert self.y_index is not None
+        return self.y_index
+
     @classmethod
     def empty(cls, prior: Prior, window: Box, *, indexed: bool = False) -> Symbols:
         z = np.empty((prior.N, *window.reduced(STRIDE).shape), np.int8)

@@ -42,6 +42,7 @@ _STAGES = (
     Stage(14, 0.1, 0.35),
     Stage(20, 0.1, 0.45),
 )
+PLAIN = Effort()
 EFFORTS = (
     *(Effort(dead_zone) for dead_zone in (0.0, 0.0003, 0.0006, 0.001)),
     *(Effort(stages=_STAGES[:count]) for count in range(1, len(_STAGES) + 1)),

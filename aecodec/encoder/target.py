@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from aecodec import metrics
 from aecodec.arguments import as_number
 from aecodec.coding.symbols import Symbols
-from aecodec.decoder.synthesis import Synthesizer
+from aecodec.decoder.exact import ExactReceiver
 from aecodec.encoder.analysis import Analyzer, CachedAnalysis, Progress
 from aecodec.encoder.effort import Effort
 from aecodec.errors import InputError, PictureWarning
@@ -220,7 +220,7 @@ class TargetEncoder:
         self,
         target: Target,
         analyzer: Analyzer,
-        synthesizer: Synthesizer,
+        receiver: ExactReceiver,
         pack: Callable[[Symbols, Header, Sections], bytes],
         picture: Picture,
         header: Header,
@@ -231,7 +231,7 @@ class TargetEncoder:
         """pack makes the file of symbols; sections are what it holds besides, known before."""
         self.target = target
         self.analyzer = analyzer
-        self.synthesizer = synthesizer
+        self.receiver = receiver
         self.pack = pack
         self.picture = picture
         self.header = header
@@ -284,5 +284,5 @@ class TargetEncoder:
     def _value(self, picture: Picture, symbols: Symbols, header: Header, sections: Sections) -> float:
         if self.target.is_size:
             return math.log(len(self.pack(symbols, header, sections)))
-        decoded = picture._replace(pixels=self.synthesizer.synthesize(symbols, header, header.bounds))
+        decoded = picture._replace(pixels=self.receiver.synthesize(symbols, header, header.bounds))
         return self.target.quality(shown_pixels(picture), shown_pixels(decoded))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from aecodec.coding.prior import ANCHORS, SCALES
 from aecodec.errors import InputError
 from aecodec.format.container import Y_STRIDE
-from aecodec.isolation import plain_torch
+from aecodec.networks.config import GROUPS, ModelConfig
 from aecodec.networks.layers import (
     WHOLE,
     DepthConvBlock,
@@ -37,80 +36,7 @@ from aecodec.networks.layers import (
 
 SCALE_MIN, SCALE_MAX = 0.11, 256.0  # ends of the table of scales
 LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALES - 1)  # between neighbors of that table
-# Smallest and largest numbers of a configuration, where they are not widths:
-_LIMITS: dict[str, tuple[float, float]] = {"analysis_depths": (0, 64), "lmbdas": (1e-9, 1e3)}
-GROUPS = 4  # of the layers of the receiver that mix some channels alone
-_GROUPED = ("N", "context")  # widths that they divide
 EVERYWHERE = (slice(None), slice(None))
-# How far one output can see, in pixels (docs/architecture.md derives them); that of y is ModelConfig.receptive_field.
-HYPER_RECEPTIVE_FIELD = 16 + 32 + 64  # y around a position of z
-SYNTHESIS_HALO = 128  # z around an area of pixels, rounded up to STRIDE
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Widths and depths of one model; sizes are configs of one class."""
-
-    N: int = 96  # channels of z
-    M: int = 384  # channels of y: half as many as a block of 16x16 has samples, or the best pictures lack detail
-    analysis_widths: tuple[int, int] = (96, 320)  # at 1/8 and 1/16
-    analysis_depths: tuple[int, int] = (2, 2)
-    context: int = 128  # width of the two mean predictors
-    body: int = 144  # width of g_s at 1/16
-    body_hidden: int = 272
-    render: int = 48  # width of g_s at 1/4
-    lmbdas: tuple[float, float] = (0.00015, 0.2)  # lambda of the first and the last anchor
-
-    @property
-    def receptive_field(self) -> int:
-        """Pixels around an area that its y depends on: a cell of its grid for each 3x3 convolution."""
-        fine, coarse = self.analysis_depths
-        return 8 * fine + 16 * coarse
-
-    @property
-    def middle_lmbda(self) -> float:
-        return math.sqrt(math.prod(self.lmbdas))
-
-    def lmbda(self, position: Tensor) -> Tensor:
-        """lambda on 255^2 * MSE at positions on the anchor axis: log-spaced from the first anchor to the last."""
-        low, high = self.lmbdas
-        return low * (high / low) ** (position / (ANCHORS - 1))
-
-    def log_gain_start(self) -> Tensor:
-        """Logarithm [ANCHORS] of 1 / step relative to the middle: proportional to sqrt(lambda) at high rate."""
-        return 0.5 * (self.lmbda(torch.arange(float(ANCHORS))) / self.middle_lmbda).log()
-
-    @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> ModelConfig:
-        """The config that a weights file stores as JSON, where tuples are lists. Raises InputError for what is none."""
-        if not isinstance(fields, dict) or not fields.keys() <= cls.__dataclass_fields__.keys():
-            raise InputError(f"configuration is {fields}, not some of {', '.join(cls.__dataclass_fields__)}")
-        typed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
-        for name, value in typed.items():
-            default = getattr(cls, name)
-            numbers, expected = (v if isinstance(v, tuple) else (v,) for v in (value, default))
-            low, high = _LIMITS.get(name, (1, 1 << 16))
-            if type(value) is not type(default) or any(
-                type(number) is not type(expected[0]) or not low <= number <= high for number in numbers
-            ):
-                kind = "whole numbers" if isinstance(expected[0], int) else "numbers"
-                raise InputError(f"configuration of {name} is {value}, not of {kind} {low}..{high}")
-            if len(numbers) != len(expected):
-                raise InputError(f"configuration of {name} is {value}, not of two numbers")
-            if name in _GROUPED and value % GROUPS:
-                raise InputError(f"configuration of {name} is {value}, not a multiple of {GROUPS}")
-        return cls(**typed)
-
-
-CONFIGS = {
-    "m": ModelConfig(lmbdas=(0.0003, 1.0)),
-    "s": ModelConfig(
-        M=256, analysis_widths=(64, 192), context=80, body=112, body_hidden=192, render=32
-    ),  # half the arithmetic
-    "tiny": ModelConfig(
-        N=16, M=32, analysis_widths=(16, 32), analysis_depths=(1, 1), context=32, body=32, body_hidden=32, render=8
-    ),  # for tests
-}
 
 
 class Prediction(NamedTuple):
@@ -123,6 +49,11 @@ class Prediction(NamedTuple):
     @property
     def y_hat(self) -> Tensor:
         return (self.symbols + self.mean) * self.step
+
+
+def log_gain_start(config: ModelConfig) -> Tensor:
+    """Logarithm [ANCHORS] of 1 / step relative to the middle: proportional to sqrt(lambda) at high rate."""
+    return 0.5 * (config.lmbda(torch.arange(float(ANCHORS))) / config.middle_lmbda).log()
 
 
 def anchor_weights(position: Tensor) -> Tensor:
@@ -343,30 +274,6 @@ class Autoencoder(nn.Module):
         return x_hat
 
 
-def complexity(config: ModelConfig) -> dict[str, float]:
-    """kMAC per pixel of each stage, as torch's FlopCounterMode counts them on a picture of 256x256."""
-    from torch.utils.flop_counter import FlopCounterMode  # not in old versions, and not needed to code
-
-    with plain_torch(torch.device("cpu")), torch.random.fork_rng(devices=[]):
-        model = Autoencoder(config).float()
-        shapes = (1, 3, 256, 256), (1, ANCHORS), (1, config.M, 16, 16), (1, config.N, 4, 4)
-        x, weights, y, z_hat = (torch.empty(shape, dtype=torch.float32) for shape in shapes)
-        stages: dict[str, Callable[[], object]] = {
-            "analysis": lambda: model.analyze(x, weights),
-            "hyper analysis": lambda: model.hyper_analyze(y, weights),
-            "prediction": lambda: model.dequantize(y, z_hat, weights),
-            "table index": lambda: F.conv2d(z_hat, z_hat.new_empty(16 * config.M, config.N, 1, 1)),
-            "synthesis": lambda: model.synthesize(y, weights),
-        }
-        figures = {}
-        for name, stage in stages.items():
-            with FlopCounterMode(display=False) as counter:
-                stage()
-            figures[name] = counter.get_total_flops() / 2 / 256**2 / 1000
-    encoder = figures["analysis"] + figures["hyper analysis"]
-    return {**figures, "receiver": sum(figures.values()) - encoder}
-
-
 def _checkerboard(y: Tensor) -> Tensor:
     """Where the first step codes: even positions of the first half of the channels, odd ones of the second."""
     _, M, H, W = y.shape
@@ -377,4 +284,4 @@ def _checkerboard(y: Tensor) -> Tensor:
 
 def _log_y_gain(config: ModelConfig) -> Tensor:
     """Start of the gains of y; the constant brings y to a spread of a few steps."""
-    return config.log_gain_start() + 2.0
+    return log_gain_start(config) + 2.0

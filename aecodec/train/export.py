@@ -20,8 +20,9 @@ from aecodec.coding.prior import ANCHORS, SCALES, Z_LIMIT, Context, Prior
 from aecodec.coding.reference import EntropyBottleneck, GaussianConditional
 from aecodec.coding.tables import TableSet
 from aecodec.errors import InputError
+from aecodec.networks.config import CONFIGS, ModelConfig
 from aecodec.networks.layers import Gain
-from aecodec.networks.model import CONFIGS, LOG_STEP, SCALE_MIN, Autoencoder, ModelConfig
+from aecodec.networks.model import LOG_STEP, SCALE_MIN, Autoencoder
 from aecodec.train.context import fit_context
 from aecodec.train.data import load_squares
 from aecodec.train.fixed import calibration, to_integers

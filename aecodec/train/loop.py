@@ -20,12 +20,12 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW, Optimizer
 from tqdm import tqdm
 
-from aecodec.codec import pick_device
 from aecodec.coding.prior import ANCHORS
+from aecodec.device import pick_device
 from aecodec.errors import CodecError, InputError
 from aecodec.format.container import STRIDE
+from aecodec.networks.config import CONFIGS
 from aecodec.networks.layers import Pointwise
-from aecodec.networks.model import CONFIGS
 from aecodec.train.data import SIDE, load_squares, random_crops
 from aecodec.train.export import restore
 from aecodec.train.objective import Outcome, RateDistortion
@@ -334,7 +334,7 @@ def _has_bf16(device: torch.device) -> bool:
 
 def _own_device(name: str) -> torch.device:
     """The device of a name; with several GPUs each process that torchrun started has its own."""
-    device = pick_device(name)
+    device = torch.device(pick_device(name))
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if device.type == "cuda" else device
 
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from aecodec.coding.prior import ANCHORS, SCALES, SKIPPED_SCALES, Z_LIMIT
 from aecodec.coding.reference import EntropyBottleneck, GaussianConditional
+from aecodec.networks.config import ModelConfig
 from aecodec.networks.layers import Pointwise, inward_clamp
-from aecodec.networks.model import LOG_STEP, SCALE_MIN, Autoencoder, ModelConfig, anchor_weights
+from aecodec.networks.model import LOG_STEP, SCALE_MIN, Autoencoder, anchor_weights, log_gain_start
 
 
 class Outcome(NamedTuple):
@@ -36,7 +37,7 @@ class EntropyPrior(nn.Module):
         self.bottleneck = EntropyBottleneck(ANCHORS * config.N)
         self.conditional = GaussianConditional(None, scale_bound=SCALE_MIN)
         self.scale_weight = Pointwise(config.N, 16 * config.M)
-        start = (config.log_gain_start() - math.log(SCALE_MIN)) / LOG_STEP  # a scale of 1 at the middle
+        start = (log_gain_start(config) - math.log(SCALE_MIN)) / LOG_STEP  # a scale of 1 at the middle
         self.scale_bias = nn.Parameter(start[:, None].expand(ANCHORS, config.M).clone())
 
     def z_bits(self, z: Tensor) -> Tensor:

@@ -25,8 +25,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from aecodec.coding.prior import ANCHORS
+from aecodec.networks.config import CONFIGS
 from aecodec.networks.layers import Pointwise
-from aecodec.networks.model import CONFIGS
 from aecodec.train import Budget, TrainConfig
 from aecodec.train.data import SIDE, load_squares
 from aecodec.train.export import restore

@@ -128,7 +128,7 @@ def test_throughput_counts_pictures(tiny: Codec, random_pixels: np.ndarray) -> N
 
 def test_devices_must_agree(tiny: Codec, random_pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     image = Image.fromarray(random_pixels)
-    other = Codec(tiny.weights, torch.device("cpu"))
+    other = Codec(tiny.weights, "cpu")
     gpu.check(tiny, other, image)
     parse = other.decode_symbols
     monkeypatch.setattr(other, "decode_symbols", lambda data: tuple(part + 1 for part in parse(data)))

@@ -19,7 +19,7 @@ from aecodec.cli.app import main
 from aecodec.coding.prior import anchor_position
 from aecodec.encoder import effort
 from aecodec.encoder.effort import ERROR_WORTH
-from aecodec.networks.model import ModelConfig
+from aecodec.networks.config import ModelConfig
 
 QUALITY = 50
 

@@ -17,8 +17,8 @@ from PIL import Image
 
 from aecodec import Codec, InputError, PictureWarning, metrics
 from aecodec.cli.app import main
-from aecodec.decoder.synthesis import Synthesizer
-from aecodec.encoder.analysis import Analyzer
+from aecodec.decoder.exact import ExactReceiver
+from aecodec.encoder.native import NativeTransform
 from aecodec.encoder.target import LevelSearch, Target, pick_target
 from aecodec.format.container import MAX_LEVEL, MIN_LEVEL
 from aecodec.image import flatten
@@ -85,7 +85,7 @@ def test_cost_is_a_few_encodes(codec: Codec, coffee: Image.Image, monkeypatch: p
     cost = 0.0
 
     def count(name: str, place: int, weight: float) -> None:
-        owner = Synthesizer if name == "synthesize" else Analyzer
+        owner = ExactReceiver if name == "synthesize" else NativeTransform
         stage = getattr(owner, name)
 
         def counted(self: object, *arguments: Any) -> Any:
@@ -95,8 +95,8 @@ def test_cost_is_a_few_encodes(codec: Codec, coffee: Image.Image, monkeypatch: p
 
         monkeypatch.setattr(owner, name, counted)
 
-    count("analyze_strip", 1, 0.65)
-    count("quantize_strip", 1, 0.35)
+    count("analyze", 1, 0.65)
+    count("quantize", 1, 0.35)
     count("synthesize", 2, 0.6)
     picture = coffee.copy()
     picture.info = {"icc_profile": bytes(16) + b"RGB " + bytes(20_000)}  # which no quality makes smaller

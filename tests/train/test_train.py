@@ -24,7 +24,8 @@ from support import DATA
 from aecodec import Codec, InputError, PictureWarning
 from aecodec.cli.app import main
 from aecodec.coding.prior import anchor_position
-from aecodec.networks.model import CONFIGS, ModelConfig, inward_clamp
+from aecodec.networks.config import CONFIGS, ModelConfig
+from aecodec.networks.layers import inward_clamp
 from aecodec.train import Budget, TrainConfig, drawn, export_run, train_model
 from aecodec.train.data import load_squares, random_crops
 from aecodec.train.export import freeze, restore
@@ -194,7 +195,7 @@ def test_bfloat16_trains_and_keeps_latents_and_loss_in_float32(pictures: Path) -
     squares = load_squares([pictures], quiet=True)
     outcomes = []
     for precision in ("fp32", "bf16"):
-        trainer = Trainer(TrainConfig(model="tiny", patch=64, precision=precision), torch.device("cpu"))
+        trainer = Trainer(TrainConfig(model="tiny", patch=64, precision=precision), "cpu")
         outcomes.append(trainer.train_step(squares, 1.0)[0])
     full, half = outcomes
     assert half.loss.dtype == half.y_bpp.dtype == torch.float32
@@ -235,7 +236,7 @@ def test_validation_has_a_curve_of_small_blank_gray_and_deep_pictures(tmp_path: 
     (folder / "._odd.png").write_bytes(b"what macOS puts beside it")
     (folder / "folder.png").mkdir()
     with pytest.warns(PictureWarning, match="16 bits"):
-        judge = Validation(folder, tmp_path, torch.device("cpu"))
+        judge = Validation(folder, tmp_path, "cpu")
     assert np.asarray(judge.pictures[1]).mean() < 200  # deep.tif is not white
 
     class Noisy(torch.nn.Module):
@@ -251,7 +252,7 @@ def test_validation_has_a_curve_of_small_blank_gray_and_deep_pictures(tmp_path: 
 def test_validation_names_a_picture_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"broken\.png"):
-        Validation(tmp_path, tmp_path, torch.device("cpu"))
+        Validation(tmp_path, tmp_path, "cpu")
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path, pictures: Path) -> None:
@@ -372,7 +373,7 @@ def test_weights_thaw_to_what_they_were(coffee: Image.Image, name: str, toleranc
     assert np.array_equal(frozen.prior.weight, original.prior.weight)
     rounding = np.spacing(np.float32(np.abs(original.prior.bias).max())) / 2  # of the largest in float32
     assert np.abs(frozen.prior.bias - original.prior.bias).max() <= max(1, rounding)
-    codec = Codec(frozen, torch.device("cpu"))
+    codec = Codec(frozen, "cpu")
     picture = np.array(coffee.crop((0, 0, 512, 320)))
     x = torch.from_numpy(picture).permute(2, 0, 1)[None].expand(8, -1, -1, -1) / 255
     levels = [100, 1514, 2929, 4343, 5757, 7171, 8586, 10_000]  # the anchors
@@ -436,7 +437,7 @@ def test_soap_is_adam_in_the_eigenbasis() -> None:
 def test_auto_precision_is_bfloat16_only_where_the_cpu_has_it(monkeypatch: pytest.MonkeyPatch, has: bool) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has)
-    assert Trainer(CONFIG, torch.device("cpu")).bf16 == has
+    assert Trainer(CONFIG, "cpu").bf16 == has
 
 
 def test_context_counted_on_pictures_makes_files_smaller(tmp_path: Path, pictures: Path, coffee: Image.Image) -> None:
@@ -446,7 +447,7 @@ def test_context_counted_on_pictures_makes_files_smaller(tmp_path: Path, picture
     plain, counted = export_run(tmp_path)[1], load(tmp_path / "counted")
     assert counted.training["context"] == [pictures.name]
     # By floats: pictures give the integers other ranges as well.
-    codecs = [Codec(weights, torch.device("cpu"), backend="float") for weights in (plain, counted)]
+    codecs = [Codec(weights, "cpu", backend="float") for weights in (plain, counted)]
     small, smaller = (codec.encode(coffee, quality=20) for codec in codecs)
     assert len(smaller) < len(small)
     pictures_of = [codec.decode(data) for codec, data in zip(codecs, (small, smaller), strict=True)]

@@ -1,7 +1,4 @@
-"""Symbols to pixels: a whole picture, a region, a reduced size.
-
-By the integers of the format on a CPU; on a GPU by the networks that these were made from: pixels differ a little.
-"""
+"""Symbols to pixels by the networks that the integers of the format were made from: pixels differ a little."""
 
 from __future__ import annotations
 
@@ -12,29 +9,24 @@ import torch
 from torch import Tensor
 
 from aecodec.coding.symbols import Symbols
-from aecodec.decoder.exact import ExactReceiver
 from aecodec.decoder.reduced import render_reduced
 from aecodec.format.container import STRIDE, Y_STRIDE, Box, Header
 from aecodec.image import Pixels
-from aecodec.networks.model import SYNTHESIS_HALO
-from aecodec.networks.runtime import BODY_HALO, MEAN_HALO, Runtime
+from aecodec.networks.config import BODY_HALO, MEAN_HALO, SYNTHESIS_HALO
+from aecodec.networks.runtime import Runtime
 
 _BAND = 8  # rows of features at 1/16 that are rendered at once: small enough for the cache, large enough for threads
 
 
-class Synthesizer:
-    """The receiver of one model. Nothing changes after construction."""
+class FloatReceiver:
+    """Nothing changes after construction."""
 
-    def __init__(self, runtime: Runtime, exact: ExactReceiver | None) -> None:
-        """Without the exact one the networks of the runtime are used."""
-        self.exact = exact
+    def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.network = runtime.network
 
     def synthesize(self, symbols: Symbols, header: Header, area: Box, factor: int = 1) -> Pixels:
         """Pixels uint8 [h, w, 3] of an area of the picture, each the mean of factor x factor."""
-        if self.exact:
-            return self.exact.render(symbols, header, area, factor, self.runtime.workers.count)
         frame = area.reduced(factor)
         pixels = np.empty((*frame.shape, 3), np.uint8)
         gains = self.runtime.anchor_weights(header.level)
@@ -65,11 +57,6 @@ class Synthesizer:
 
     def synthesize_batch(self, symbols: Sequence[Symbols], headers: Sequence[Header]) -> Tensor:
         """Pixels uint8 [B, 3, H, W] of pictures of one size, at their own qualities; on the device."""
-        if self.exact:
-            pictures = [
-                self.synthesize(one, header, header.bounds) for one, header in zip(symbols, headers, strict=True)
-            ]
-            return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
         gains = torch.cat([self.runtime.anchor_weights(header.level) for header in headers])
         z_hat, y_symbols = (
             self.runtime.on_device(torch.from_numpy(np.stack(arrays)))
