@@ -82,6 +82,8 @@ class Receiver:
         area: Sides,
         threads: int,
         out: NDArray[np.int16],
+        step: NDArray[np.int32] | None = None,
+        mean: NDArray[np.int32] | None = None,
     ) -> None: ...
     def predict_second(
         self,
@@ -119,27 +121,25 @@ class Analysis:
         """z [N, h / 64, w / 64] of an area, rounded, from y [rows, columns, M] of a window of the padded picture."""
 
 class Gradient:
-    """Moves y [h / 16, w / 16, M] of a window of a picture to where bits and error cost less, by one gradient.
-
-    The arrays are g_s of the networks, float32. step, mean and index are [M, h / 16, w / 16] of the window.
-    """
+    """Moves y to where bits and error cost less, by a gradient (native/gradient.hpp). Arrays are g_s of the networks."""
 
     def __init__(self, arrays: dict[str, NDArray[np.float32]], kernel: str = "") -> None: ...
     def move(
         self,
         pixels: NDArray[np.uint8],
         y: NDArray[np.float32],
+        symbols: NDArray[np.int16],
         step: NDArray[np.int32],
         mean: NDArray[np.int32],
-        index: NDArray[np.uint8],
         window: Sides,
-        level: int,
-        dead_zone: NDArray[np.float32],
+        index: NDArray[np.uint8],
         bits: NDArray[np.float32],
         error: float,
         rate: float,
         curvature: float,
+        level: int,
         area: Sides,
         threads: int,
         out: NDArray[np.float32],
-    ) -> None: ...
+    ) -> None:
+        """y [h / 16, w / 16, M] of an area, from y of a window and what Receiver.quantize gives for it."""

@@ -76,14 +76,6 @@ struct Plane {
   }
 };
 
-// To the nearest whole number; what is too large to have a fraction stays.
-float nearest(float x) {
-  constexpr float kBig = 8388608;  // 2^23
-  if (!(std::fabs(x) < kBig)) return x;
-  const float magic = std::copysign(kBig, x);
-  return x + magic - magic;
-}
-
 // The bits of a symbol between whole numbers, of a table of them.
 float between(const float* bits, float place) {
   const auto below = static_cast<std::size_t>(place);
@@ -138,7 +130,7 @@ class Gradient::Patch {
     const State& state;
     const Costs& costs;
     Pace pace;
-    Box area, window;  // in positions of y
+    Box area, window, padded;  // in positions of y
     int threads;
     float* out;
     std::vector<float> y_gain;
@@ -175,15 +167,11 @@ class Gradient::Patch {
       for (int row = first; row < last; ++row) work(row, cells.left, unsigned_(cells.width()), scratch);
     });
   }
-  float symbol(float value, std::uint8_t index) const {
-    return std::fabs(value) < r_.costs.dead_zone[index] ? 0 : nearest(value);
-  }
-  std::uint8_t index(std::size_t place) const {
-    return static_cast<std::uint8_t>(std::min<std::size_t>(r_.state.index[place], r_.costs.scales - 1));
-  }
   std::size_t place(int row, int column) const {  // of the first channel in the planes of the state
     return unsigned_(row - r_.window.top) * unsigned_(r_.window.width()) + unsigned_(column - r_.window.left);
   }
+  float step(std::size_t place) const { return static_cast<float>(r_.state.step[place]) / 4096; }
+  float mean(std::size_t place) const { return static_cast<float>(r_.state.mean[place]) / 256; }
   std::size_t all() const { return unsigned_(r_.window.width()) * unsigned_(r_.window.height()); }
 
   void dequantize(int row, int column, std::size_t positions);
@@ -263,14 +251,12 @@ void Gradient::Patch::run() {
 }
 
 void Gradient::Patch::dequantize(int row, int column, std::size_t positions) {
-  const float* y = r_.state.y + place(row, column) * n_.M;
   float* out = latent_.at(row, column);
   for (std::size_t c = 0; c < n_.M; ++c) {
     const std::size_t first = c * all() + place(row, column);
     for (std::size_t p = 0; p < positions; ++p) {
-      const float step = static_cast<float>(r_.state.step[first + p]) / 4096;
-      const float mean = static_cast<float>(r_.state.mean[first + p]) / 256;
-      out[p * n_.M + c] = (symbol(y[p * n_.M + c] / step - mean, index(first + p)) + mean) * step * r_.y_gain[c];
+      const float y_hat = (static_cast<float>(r_.state.symbols[first + p]) + mean(first + p)) * step(first + p);
+      out[p * n_.M + c] = y_hat * r_.y_gain[c];
     }
   }
 }
@@ -388,19 +374,15 @@ void Gradient::Patch::update(int row, int column, std::size_t positions) {
   const auto reach = static_cast<float>(r_.costs.reach);
   for (std::size_t c = 0; c < n_.M; ++c) {
     const std::size_t first = c * all() + place(row, column);
+    const std::uint8_t* index = r_.costs.index + (c * unsigned_(r_.padded.height()) + unsigned_(row)) * unsigned_(r_.padded.width());
     for (std::size_t p = 0; p < positions; ++p) {
-      const std::size_t at = p * n_.M + c;
-      const std::uint8_t table = index(first + p);
-      out[at] = y[at];
-      if (std::isinf(r_.costs.dead_zone[table])) continue;
-      const float step = static_cast<float>(r_.state.step[first + p]) / 4096;
-      const float mean = static_cast<float>(r_.state.mean[first + p]) / 256;
-      const float value = y[at] / step - mean, low = value > 1 - reach ? value : 1 - reach;  // NaN is none
-      const float place = std::min(low, reach - 1) + reach;
+      const std::size_t at = p * n_.M + c, table = std::min<std::size_t>(index[unsigned_(column) + p], r_.costs.scales - 1);
+      const float width = step(first + p), value = y[at] / width - mean(first + p);
+      const float low = value > 1 - reach ? value : 1 - reach, place = std::min(low, reach - 1) + reach;  // never NaN
       const float* bits = r_.costs.bits + table * (2 * r_.costs.reach + 1);
       const float slope = between(bits, place + 0.5f) - between(bits, place - 0.5f);
-      const float way = symbol(value, table) - (r_.costs.error * step * gradient[at] + slope) / r_.pace.curvature - value;
-      out[at] += r_.pace.rate * way * step;
+      const float newton = (r_.costs.error * width * gradient[at] + slope) / r_.pace.curvature;
+      out[at] = y[at] + r_.pace.rate * (static_cast<float>(r_.state.symbols[first + p]) - newton - value) * width;
     }
   }
 }
@@ -433,6 +415,7 @@ void Gradient::move(const std::uint8_t* pixels, Size size, int level, const Stat
                                pace,
                                area.reduced(kYStride),
                                state.window.reduced(kYStride),
+                               Box{0, 0, size.width, size.height}.aligned(kStride).reduced(kYStride),
                                threads,
                                out,
                                gain_at(n.y_gain, n.M, level),

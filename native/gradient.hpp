@@ -21,25 +21,25 @@ constexpr std::int32_t kGradientHalo = 64;  // pixels of y around an area that i
 // threads; fewer than one is one.
 class Gradient {
  public:
-  // What a move starts from. Planes are [M, rows, columns] of the window.
+  // What a move starts from, of a window. Planes are [M, rows, columns] of it.
   struct State {
-    const float* y = nullptr;           // [rows, columns, M]
-    const std::int32_t* step = nullptr;   // in 1/4096, > 0
-    const std::int32_t* mean = nullptr;   // in 1/256
-    const std::uint8_t* index = nullptr;  // of the table of each symbol
+    const float* y = nullptr;                // [rows, columns, M]
+    const std::int16_t* symbols = nullptr;   // that y is coded as
+    const std::int32_t* step = nullptr;      // in 1/4096, > 0
+    const std::int32_t* mean = nullptr;      // in 1/256
     Box window;
   };
 
   // What bits and errors count.
   struct Costs {
-    const float* dead_zone = nullptr;  // [scales]: values nearer to 0 are coded as 0; infinite where nothing is coded
-    const float* bits = nullptr;       // [scales, 2 * reach + 1] of symbols -reach..reach
+    const std::uint8_t* index = nullptr;  // [M, height / 16, width / 16] of the padded picture: the table of each symbol
+    const float* bits = nullptr;          // [scales, 2 * reach + 1] of symbols -reach..reach, by table; reach > 1
     std::size_t scales = 0, reach = 0;
     float error = 0;  // bits that a squared error of 1 in one pixel is worth, on a scale from 0 to 1
   };
 
-  // How far y goes: the part `rate` of the way to where its symbols' reconstruction would go by a Newton step, if each
-  // symbol had `curvature` bits per squared quantization step.
+  // How far y goes: the part `rate` of the way to where y_hat would go by a Newton step, if errors of a quantization step
+  // were worth `curvature` / 2 bits wherever they are.
   struct Pace {
     float rate = 0, curvature = 1;
   };

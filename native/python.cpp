@@ -4,9 +4,11 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
 #include <array>
+#include <optional>
 #include <string>
 
 #include "analysis.hpp"
@@ -196,7 +198,8 @@ void predict_first(const aecodec::Receiver& receiver, Array<std::int8_t, 3> z, c
 
 void quantize(const aecodec::Receiver& receiver, Array<std::int8_t, 3> z, const Sides& window, Array<float, 3> y,
               const Sides& y_window, Array<std::uint8_t, 3> index, Array<float, 1> dead_zone, const Shape& padded, int level,
-              const Sides& area, int threads, Output<std::int16_t, 3> out) {
+              const Sides& area, int threads, Output<std::int16_t, 3> out, std::optional<Output<std::int32_t, 3>> step,
+              std::optional<Output<std::int32_t, 3>> mean) {
   const aecodec::SymbolWindow symbols = symbol_window(receiver, z, nullptr, window, padded, level, area);
   const auto cells = box(y_window).reduced(aecodec::kYStride);
   const auto rows = static_cast<std::size_t>(cells.height()), columns = static_cast<std::size_t>(cells.width());
@@ -205,8 +208,11 @@ void quantize(const aecodec::Receiver& receiver, Array<std::int8_t, 3> z, const 
       index.shape(2) != static_cast<std::size_t>(padded[0] / aecodec::kYStride) || dead_zone.shape(0) != 64)
     throw std::invalid_argument("index or dead_zone does not fit");
   check_output(out, receiver.M(), box(area).reduced(aecodec::kYStride));
+  for (const auto& plane : {step, mean})
+    if (plane) check_output(*plane, receiver.M(), box(area).reduced(aecodec::kYStride));
   nb::gil_scoped_release release;
-  receiver.quantize(symbols, {y.data(), box(y_window), index.data(), dead_zone.data()}, level, box(area), threads, out.data());
+  receiver.quantize(symbols, {y.data(), box(y_window), index.data(), dead_zone.data()}, level, box(area), threads, out.data(),
+                    step ? step->data() : nullptr, mean ? mean->data() : nullptr);
 }
 
 void predict_second(const aecodec::Receiver& receiver, Array<std::int8_t, 3> z, Array<std::int16_t, 3> y0, const Sides& window,
@@ -256,23 +262,27 @@ void hyper_analyze(const aecodec::Analysis& analysis, Array<float, 3> y, const S
   analysis.hyper_analyze(y.data(), seen, size, level, cells, threads, out.data());
 }
 
-void move(const aecodec::Gradient& gradient, Array<std::uint8_t, 3> pixels, Array<float, 3> y, Array<std::int32_t, 3> step,
-          Array<std::int32_t, 3> mean, Array<std::uint8_t, 3> index, const Sides& window, int level, Array<float, 1> dead_zone,
-          Array<float, 2> bits, float error, float rate, float curvature, const Sides& area, int threads, Output<float, 3> out) {
+void move(const aecodec::Gradient& gradient, Array<std::uint8_t, 3> pixels, Array<float, 3> y, Array<std::int16_t, 3> symbols,
+          Array<std::int32_t, 3> step, Array<std::int32_t, 3> mean, const Sides& window, Array<std::uint8_t, 3> index,
+          Array<float, 2> bits, float error, float rate, float curvature, int level, const Sides& area, int threads,
+          Output<float, 3> out) {
   const aecodec::Box seen = box(window), cells = box(area);
   const aecodec::Size size = picture_size(pixels);
   aecodec::Gradient::require(seen, size, level, cells);
   const std::size_t rows = length(seen.height(), aecodec::kYStride), columns = length(seen.width(), aecodec::kYStride);
   check_shape(y, {rows, columns, gradient.M()}, "y does not fit its window");
   for (const auto& plane : {step, mean}) check_shape(plane, {gradient.M(), rows, columns}, "step and mean do not fit their window");
-  check_shape(index, {gradient.M(), rows, columns}, "index does not fit its window");
+  check_shape(symbols, {gradient.M(), rows, columns}, "symbols do not fit their window");
+  const aecodec::Box padded = aecodec::Box{0, 0, size.width, size.height}.aligned(aecodec::kStride);
+  check_shape(index, {gradient.M(), length(padded.bottom, aecodec::kYStride), length(padded.right, aecodec::kYStride)},
+              "index does not fit the padded picture");
   check_shape(out, {length(cells.height(), aecodec::kYStride), length(cells.width(), aecodec::kYStride), gradient.M()},
               "the output does not fit the area");
-  if (bits.shape(0) == 0 || dead_zone.shape(0) != bits.shape(0) || bits.shape(1) < 5 || bits.shape(1) % 2 == 0)
-    throw std::invalid_argument("dead_zone and bits do not fit");
+  if (bits.shape(0) == 0 || bits.shape(1) < 5 || bits.shape(1) % 2 == 0)
+    throw std::invalid_argument("bits are not of an odd number of symbols, at least 5");
   nb::gil_scoped_release release;
-  gradient.move(pixels.data(), size, level, {y.data(), step.data(), mean.data(), index.data(), seen},
-                {dead_zone.data(), bits.data(), bits.shape(0), bits.shape(1) / 2, error}, {rate, curvature}, cells, threads,
+  gradient.move(pixels.data(), size, level, {y.data(), symbols.data(), step.data(), mean.data(), seen},
+                {index.data(), bits.data(), bits.shape(0), bits.shape(1) / 2, error}, {rate, curvature}, cells, threads,
                 out.data());
 }
 
@@ -302,7 +312,8 @@ NB_MODULE(_native, m) {
       .def("predict_first", &predict_first, "z"_a.noconvert(), "window"_a, "padded"_a, "level"_a, "area"_a, "threads"_a,
            "step"_a.noconvert(), "mean"_a.noconvert())
       .def("quantize", &quantize, "z"_a.noconvert(), "window"_a, "y"_a.noconvert(), "y_window"_a, "index"_a.noconvert(),
-           "dead_zone"_a.noconvert(), "padded"_a, "level"_a, "area"_a, "threads"_a, "out"_a.noconvert())
+           "dead_zone"_a.noconvert(), "padded"_a, "level"_a, "area"_a, "threads"_a, "out"_a.noconvert(), "step"_a.noconvert() = nb::none(),
+           "mean"_a.noconvert() = nb::none())
       .def("predict_second", &predict_second, "z"_a.noconvert(), "y0"_a.noconvert(), "window"_a, "padded"_a, "level"_a,
            "area"_a, "threads"_a, "mean"_a.noconvert())
       .def_static("kernels", &kernels);
@@ -313,7 +324,7 @@ NB_MODULE(_native, m) {
            "out"_a.noconvert());
   nb::class_<aecodec::Gradient>(m, "Gradient")
       .def("__init__", &make_gradient, "arrays"_a, "kernel"_a = "")
-      .def("move", &move, "pixels"_a.noconvert(), "y"_a.noconvert(), "step"_a.noconvert(), "mean"_a.noconvert(),
-           "index"_a.noconvert(), "window"_a, "level"_a, "dead_zone"_a.noconvert(), "bits"_a.noconvert(), "error"_a, "rate"_a,
-           "curvature"_a, "area"_a, "threads"_a, "out"_a.noconvert());
+      .def("move", &move, "pixels"_a.noconvert(), "y"_a.noconvert(), "symbols"_a.noconvert(), "step"_a.noconvert(),
+           "mean"_a.noconvert(), "window"_a, "index"_a.noconvert(), "bits"_a.noconvert(), "error"_a, "rate"_a, "curvature"_a,
+           "level"_a, "area"_a, "threads"_a, "out"_a.noconvert());
 }

@@ -162,6 +162,7 @@ struct Receiver::Request {
   std::int32_t* mean1 = nullptr;  // from y0 in place of y
   const Latent* latent = nullptr;  // what symbols are made from, in place of y
   std::int16_t* coded = nullptr;
+  std::int32_t *coded_step = nullptr, *coded_mean = nullptr;  // may be missing
   // Gains of the level:
   std::vector<std::int32_t> hyper_gain{}, y_gain{};
   std::array<std::vector<std::int32_t>, 2> body_gains{};
@@ -367,6 +368,7 @@ void Receiver::Strip::need_first(int row) {
     mix(first_, at, Finish::kAdd, out_);
     const Span span = first_.out;
     pointwise(n_.step, Finish::kStep, {out_, n_.context, span.size(), step_.at(at), n_.M});
+    if (r_.coded_step != nullptr) write(r_.coded_step, at, 0, n_.M, span.begin, 1, step_.at(at), span.size());
     for (int parity = 0; parity < 2 && unsigned_(parity) < span.size(); ++parity) {
       const int column = span.begin + parity;
       const std::size_t h = first_half(at, column), positions = (span.size() - unsigned_(parity) + 1) / 2;
@@ -553,6 +555,7 @@ void Receiver::Strip::code_symbols(int row, std::size_t half, int column, std::s
     }
   }
   write(r_.coded, row, first, n_.half, column, 2, symbols_, positions);
+  if (r_.coded_mean != nullptr) write(r_.coded_mean, row, first, n_.half, column, 2, mean_, positions);
 }
 
 // What the strip is asked for of `channels` from `channel` on, of positions `apart` columns apart from each other
@@ -618,11 +621,13 @@ void Receiver::predict_first(const SymbolWindow& symbols, int level, const Box& 
 }
 
 void Receiver::quantize(const SymbolWindow& symbols, const Latent& latent, int level, const Box& area, int threads,
-                        std::int16_t* out) const {
+                        std::int16_t* out, std::int32_t* step, std::int32_t* mean) const {
   require(symbols.window, symbols.padded, level, area);
   Request request(*network_, symbols, level, area);
   request.latent = &latent;
   request.coded = out;
+  request.coded_step = step;
+  request.coded_mean = mean;
   run(request, threads);
 }
 

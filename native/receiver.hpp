@@ -65,9 +65,10 @@ class Receiver {
                      std::int32_t* mean) const;
 
   // y_symbols [M, rows, columns] of area.aligned(kYStride): y in steps, less the mean that a decoder will know, rounded. They
-  // depend on y of 32 pixels around the area. Needs no y of symbols.
+  // depend on y of 32 pixels around the area. Needs no y of symbols. Steps in 1/4096 and means in 1/256, likewise, for those
+  // who want them.
   void quantize(const SymbolWindow& symbols, const Latent& latent, int level, const Box& area, int threads,
-                std::int16_t* out) const;
+                std::int16_t* out, std::int32_t* step = nullptr, std::int32_t* mean = nullptr) const;
 
   // Means of the other half, from y0 in place of symbols.y: in the first half in 1/32, -32767..32767 (elsewhere not read).
   void predict_second(const SymbolWindow& symbols, int level, const Box& area, int threads, std::int32_t* mean) const;
