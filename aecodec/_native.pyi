@@ -58,17 +58,6 @@ class Receiver:
         threads: int,
         out: NDArray[np.int32],
     ) -> None: ...
-    def predict_first(
-        self,
-        z: NDArray[np.int8],
-        window: Sides,
-        padded: tuple[int, int],
-        level: int,
-        area: Sides,
-        threads: int,
-        step: NDArray[np.int32],
-        mean: NDArray[np.int32],
-    ) -> None: ...
     def quantize(
         self,
         z: NDArray[np.int8],
@@ -82,6 +71,8 @@ class Receiver:
         area: Sides,
         threads: int,
         out: NDArray[np.int16],
+        step: NDArray[np.int32] | None = None,
+        mean: NDArray[np.int32] | None = None,
     ) -> None: ...
     @staticmethod
     def strips(padded: tuple[int, int], area: Sides, threads: int) -> list[int]:
@@ -110,3 +101,27 @@ class Analysis:
         out: NDArray[np.int8],
     ) -> None:
         """z [N, h / 64, w / 64] of an area, rounded, from y [rows, columns, M] of a window of the padded picture."""
+
+class Gradient:
+    """Moves y to where bits and error cost less (native/gradient.hpp). Arrays are g_s of the networks."""
+
+    def __init__(self, arrays: dict[str, NDArray[np.float32]], kernel: str = "") -> None: ...
+    def move(
+        self,
+        pixels: NDArray[np.uint8],
+        y: NDArray[np.float32],
+        symbols: NDArray[np.int16],
+        step: NDArray[np.int32],
+        mean: NDArray[np.int32],
+        window: Sides,
+        index: NDArray[np.uint8],
+        bits: NDArray[np.float32],
+        error: float,
+        rate: float,
+        curvature: float,
+        level: int,
+        area: Sides,
+        threads: int,
+        out: NDArray[np.float32],
+    ) -> None:
+        """y [h / 16, w / 16, M] of an area, from y of a window and what Receiver.quantize gives for it."""

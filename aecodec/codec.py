@@ -101,7 +101,7 @@ class Codec:
         self.transform: Transform
         self.receiver: ExactReceiver | FloatReceiver
         if self.backend == "exact":
-            self.transform = NativeTransform(model, self.normative, self.workers, lambda: self.floats)
+            self.transform = NativeTransform(model, self.normative, self.workers)
             self.receiver = self.normative
         else:
             with needing_torch():
@@ -179,9 +179,9 @@ class Codec:
         What even the best quality cannot spend, or the worst not save, is no error but a PictureWarning. A search takes
         as long as a few plain encodes.
 
-        effort 0..9 is how hard to look for a smaller file of the same picture: up to 3 it costs no time, from 4 on
-        gradients go through the decoder, 5 times at 4 and 62 times at 9. progress gets what was done of that since
-        its last call, as a share of one encode; a target takes several.
+        effort 0..9 is how hard to look for a smaller file of the same picture: up to 2 it costs no time, from 3 on
+        gradients go through the decoder, once at 3 and 20 times at 9. progress gets what was done of that since its
+        last call, as a share of one encode; a target takes several.
 
         tile is the side of independently coded tiles in units of 64 pixels, 1..64. strip drops ICC, EXIF, XMP and dpi,
         and turns the pixels as the EXIF orientation says. verify adds a digest of what the file decodes to, 25 bytes,

@@ -40,15 +40,16 @@ class FloatPacker {
                 [=](std::size_t o) { return bias[o]; });
   }
 
-  FloatLayer depthwise(const std::string& name, std::size_t channels) {
+  // `back`: what takes the gradient of the outputs to that of the inputs.
+  FloatLayer depthwise(const std::string& name, std::size_t channels, bool back = false) {
     const float* weight = reader.f32(name + ".weight", {channels, 1, 3, 3});
     const float* bias = reader.f32(name + ".bias", {channels});
     const std::size_t whole = padded(channels);
     auto* packed = arena_.take<float>(9 * whole);
     auto* biases = arena_.take<float>(whole);
     for (std::size_t c = 0; c < channels; ++c) {
-      for (std::size_t t = 0; t < 9; ++t) packed[t * whole + c] = weight[c * 9 + t];
-      biases[c] = bias[c];
+      for (std::size_t t = 0; t < 9; ++t) packed[t * whole + c] = weight[c * 9 + (back ? 8 - t : t)];
+      biases[c] = back ? 0 : bias[c];
     }
     return {9, channels, packed, biases};
   }

@@ -51,6 +51,12 @@ class Reader {
     return array.shape[0];
   }
 
+  std::size_t columns(const std::string& name) const {
+    const ArrayView& array = find(name);
+    if (array.shape.size() != 2 || array.shape[1] == 0) fail(name, "has no columns");
+    return array.shape[1];
+  }
+
   bool has(const std::string& name) const { return arrays_.count(name) != 0; }
 
   const std::int16_t* i16(const std::string& name, const std::vector<std::size_t>& shape) {

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Python bindings of rans.hpp, index.hpp, receiver.hpp and analysis.hpp: numpy buffers in and out, no logic. The GIL is released while coding.
+// Python bindings of rans.hpp, index.hpp, receiver.hpp, analysis.hpp and gradient.hpp: numpy buffers in and out, no logic. The GIL is released while coding.
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
 #include <array>
+#include <optional>
 #include <string>
 
 #include "analysis.hpp"
+#include "gradient.hpp"
 #include "index.hpp"
 #include "rans.hpp"
 #include "receiver.hpp"
@@ -139,6 +142,10 @@ std::array<int, 2> strips(const Shape& padded, const Sides& area, int threads) {
   return {result.columns, result.rows};
 }
 
+void make_gradient(aecodec::Gradient* self, const nb::dict& arrays, const std::string& kernel) {
+  new (self) aecodec::Gradient(HeldArrays(arrays).views, aecodec::floats(kernel_of(kernel)));
+}
+
 nb::list kernels() {
   nb::list names;
   for (std::size_t i = 0; aecodec::kernel(i) != nullptr; ++i) names.append(aecodec::kernel(i)->name);
@@ -188,17 +195,10 @@ void y_hat(const aecodec::Receiver& receiver, Array<std::int8_t, 3> z, Array<std
   receiver.y_hat(symbols, level, box(area), threads, out.data());
 }
 
-void predict_first(const aecodec::Receiver& receiver, Array<std::int8_t, 3> z, const Sides& window, const Shape& padded,
-                   int level, const Sides& area, int threads, Output<std::int32_t, 3> step, Output<std::int32_t, 3> mean) {
-  const aecodec::SymbolWindow symbols = symbol_window(receiver, z, nullptr, window, padded, level, area);
-  for (const auto& out : {step, mean}) check_output(out, receiver.M(), box(area).reduced(aecodec::kYStride));
-  nb::gil_scoped_release release;
-  receiver.predict_first(symbols, level, box(area), threads, step.data(), mean.data());
-}
-
 void quantize(const aecodec::Receiver& receiver, Array<std::int8_t, 3> z, const Sides& window, Array<float, 3> y,
               const Sides& y_window, Array<std::uint8_t, 3> index, Array<float, 1> dead_zone, const Shape& padded, int level,
-              const Sides& area, int threads, Output<std::int16_t, 3> out) {
+              const Sides& area, int threads, Output<std::int16_t, 3> out, std::optional<Output<std::int32_t, 3>> step,
+              std::optional<Output<std::int32_t, 3>> mean) {
   const aecodec::SymbolWindow symbols = symbol_window(receiver, z, nullptr, window, padded, level, area);
   const auto cells = box(y_window).reduced(aecodec::kYStride);
   const auto rows = static_cast<std::size_t>(cells.height()), columns = static_cast<std::size_t>(cells.width());
@@ -207,8 +207,11 @@ void quantize(const aecodec::Receiver& receiver, Array<std::int8_t, 3> z, const 
       index.shape(2) != static_cast<std::size_t>(padded[0] / aecodec::kYStride) || dead_zone.shape(0) != 64)
     throw std::invalid_argument("index or dead_zone does not fit");
   check_output(out, receiver.M(), box(area).reduced(aecodec::kYStride));
+  for (const auto& plane : {step, mean})
+    if (plane) check_output(*plane, receiver.M(), box(area).reduced(aecodec::kYStride));
   nb::gil_scoped_release release;
-  receiver.quantize(symbols, {y.data(), box(y_window), index.data(), dead_zone.data()}, level, box(area), threads, out.data());
+  receiver.quantize(symbols, {y.data(), box(y_window), index.data(), dead_zone.data()}, level, box(area), threads, out.data(),
+                    step ? step->data() : nullptr, mean ? mean->data() : nullptr);
 }
 
 template <typename Array3>
@@ -219,12 +222,16 @@ void check_shape(const Array3& array, const std::array<std::size_t, 3>& shape, c
 
 std::size_t length(std::int32_t side, std::int32_t stride) { return static_cast<std::size_t>(side / stride); }
 
-void analyze(const aecodec::Analysis& analysis, Array<std::uint8_t, 3> pixels, int level, const Sides& area, int threads,
-             Output<float, 3> out) {
+aecodec::Size picture_size(const Array<std::uint8_t, 3>& pixels) {
   constexpr std::size_t kMost = 65536;
   if (pixels.shape(0) > kMost || pixels.shape(1) > kMost || pixels.shape(2) != 3)
     throw std::invalid_argument("pixels are not [height, width, 3] of up to 65536");
-  const aecodec::Size size{static_cast<std::int32_t>(pixels.shape(1)), static_cast<std::int32_t>(pixels.shape(0))};
+  return {static_cast<std::int32_t>(pixels.shape(1)), static_cast<std::int32_t>(pixels.shape(0))};
+}
+
+void analyze(const aecodec::Analysis& analysis, Array<std::uint8_t, 3> pixels, int level, const Sides& area, int threads,
+             Output<float, 3> out) {
+  const aecodec::Size size = picture_size(pixels);
   const aecodec::Box cells = box(area);
   aecodec::Analysis::require(size, level, cells);
   check_shape(out, {length(cells.height(), aecodec::kYStride), length(cells.width(), aecodec::kYStride), analysis.M()},
@@ -244,6 +251,30 @@ void hyper_analyze(const aecodec::Analysis& analysis, Array<float, 3> y, const S
               "the output does not fit the area");
   nb::gil_scoped_release release;
   analysis.hyper_analyze(y.data(), seen, size, level, cells, threads, out.data());
+}
+
+void move(const aecodec::Gradient& gradient, Array<std::uint8_t, 3> pixels, Array<float, 3> y, Array<std::int16_t, 3> symbols,
+          Array<std::int32_t, 3> step, Array<std::int32_t, 3> mean, const Sides& window, Array<std::uint8_t, 3> index,
+          Array<float, 2> bits, float error, float rate, float curvature, int level, const Sides& area, int threads,
+          Output<float, 3> out) {
+  const aecodec::Box seen = box(window), cells = box(area);
+  const aecodec::Size size = picture_size(pixels);
+  aecodec::Gradient::require(seen, size, level, cells);
+  const std::size_t rows = length(seen.height(), aecodec::kYStride), columns = length(seen.width(), aecodec::kYStride);
+  check_shape(y, {rows, columns, gradient.M()}, "y does not fit its window");
+  for (const auto& plane : {step, mean}) check_shape(plane, {gradient.M(), rows, columns}, "step and mean do not fit their window");
+  check_shape(symbols, {gradient.M(), rows, columns}, "symbols do not fit their window");
+  const aecodec::Box padded = aecodec::Box{0, 0, size.width, size.height}.aligned(aecodec::kStride);
+  check_shape(index, {gradient.M(), length(padded.bottom, aecodec::kYStride), length(padded.right, aecodec::kYStride)},
+              "index does not fit the padded picture");
+  check_shape(out, {length(cells.height(), aecodec::kYStride), length(cells.width(), aecodec::kYStride), gradient.M()},
+              "the output does not fit the area");
+  if (bits.shape(0) == 0 || bits.shape(1) < 5 || bits.shape(1) % 2 == 0)
+    throw std::invalid_argument("bits are not of an odd number of symbols, at least 5");
+  nb::gil_scoped_release release;
+  gradient.move(pixels.data(), size, level, {y.data(), symbols.data(), step.data(), mean.data(), seen},
+                {index.data(), bits.data(), bits.shape(0), bits.shape(1) / 2, error}, {rate, curvature}, cells, threads,
+                out.data());
 }
 
 }  // namespace
@@ -269,10 +300,9 @@ NB_MODULE(_native, m) {
            "threads"_a, "out"_a.noconvert())
       .def("y_hat", &y_hat, "z"_a.noconvert(), "y"_a.noconvert(), "window"_a, "padded"_a, "level"_a, "area"_a, "threads"_a,
            "out"_a.noconvert())
-      .def("predict_first", &predict_first, "z"_a.noconvert(), "window"_a, "padded"_a, "level"_a, "area"_a, "threads"_a,
-           "step"_a.noconvert(), "mean"_a.noconvert())
       .def("quantize", &quantize, "z"_a.noconvert(), "window"_a, "y"_a.noconvert(), "y_window"_a, "index"_a.noconvert(),
-           "dead_zone"_a.noconvert(), "padded"_a, "level"_a, "area"_a, "threads"_a, "out"_a.noconvert())
+           "dead_zone"_a.noconvert(), "padded"_a, "level"_a, "area"_a, "threads"_a, "out"_a.noconvert(), "step"_a.noconvert() = nb::none(),
+           "mean"_a.noconvert() = nb::none())
       .def_static("strips", &strips, "padded"_a, "area"_a, "threads"_a)
       .def_static("kernels", &kernels);
   nb::class_<aecodec::Analysis>(m, "Analysis")
@@ -280,4 +310,9 @@ NB_MODULE(_native, m) {
       .def("analyze", &analyze, "pixels"_a.noconvert(), "level"_a, "area"_a, "threads"_a, "out"_a.noconvert())
       .def("hyper_analyze", &hyper_analyze, "y"_a.noconvert(), "window"_a, "padded"_a, "level"_a, "area"_a, "threads"_a,
            "out"_a.noconvert());
+  nb::class_<aecodec::Gradient>(m, "Gradient")
+      .def("__init__", &make_gradient, "arrays"_a, "kernel"_a = "")
+      .def("move", &move, "pixels"_a.noconvert(), "y"_a.noconvert(), "symbols"_a.noconvert(), "step"_a.noconvert(),
+           "mean"_a.noconvert(), "window"_a, "index"_a.noconvert(), "bits"_a.noconvert(), "error"_a, "rate"_a, "curvature"_a,
+           "level"_a, "area"_a, "threads"_a, "out"_a.noconvert());
 }

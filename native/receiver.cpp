@@ -157,10 +157,9 @@ struct Receiver::Request {
   std::uint8_t* pixels = nullptr;
   std::size_t row_bytes = 0;
   std::int32_t* y_hat = nullptr;
-  std::int32_t* step = nullptr;
-  std::int32_t* mean0 = nullptr;
   const Latent* latent = nullptr;  // what symbols are made from, in place of y
   std::int16_t* coded = nullptr;
+  std::int32_t *coded_step = nullptr, *coded_mean = nullptr;  // may be missing
   // Gains of the level:
   std::vector<std::int32_t> hyper_gain{}, y_gain{};
   std::array<std::vector<std::int32_t>, 2> body_gains{};
@@ -284,8 +283,6 @@ void Receiver::Strip::run() {
   for (int row = cells_.top; row < cells_.bottom; ++row) {
     if (r_.pixels != nullptr) {
       render(row);
-    } else if (r_.mean0 != nullptr) {
-      need_first(row);
     } else {
       need_second(row);
     }
@@ -366,15 +363,12 @@ void Receiver::Strip::need_first(int row) {
     mix(first_, at, Finish::kAdd, out_);
     const Span span = first_.out;
     pointwise(n_.step, Finish::kStep, {out_, n_.context, span.size(), step_.at(at), n_.M});
+    if (r_.coded_step != nullptr) write(r_.coded_step, at, 0, n_.M, span.begin, 1, step_.at(at), span.size());
     for (int parity = 0; parity < 2 && unsigned_(parity) < span.size(); ++parity) {
       const int column = span.begin + parity;
       const std::size_t h = first_half(at, column), positions = (span.size() - unsigned_(parity) + 1) / 2;
       pointwise(n_.mean0_leave[h], Finish::kWide,
                 {out_ + unsigned_(parity) * n_.context, 2 * n_.context, positions, mean_, n_.half});
-      if (r_.mean0 != nullptr) {
-        write(r_.mean0, at, h * n_.half, n_.half, column, 2, mean_, positions);
-        continue;
-      }
       read_symbols(at, h, column, positions);
       for (std::size_t p = 0; p < positions; ++p) {
         const int place = column + 2 * static_cast<int>(p);
@@ -386,11 +380,7 @@ void Receiver::Strip::need_first(int row) {
       pointwise(n_.mean1_enter[h], Finish::kStore,
                 {features_.at(at, column), 2 * n_.f_row, positions, second_.x.at(at, column), 2 * n_.context});
     }
-    if (r_.mean0 != nullptr) {
-      write(r_.step, at, 0, n_.M, span.begin, 1, step_.at(at), span.size());
-    } else {
-      enter(second_, at);
-    }
+    enter(second_, at);
   }
 }
 
@@ -543,6 +533,7 @@ void Receiver::Strip::code_symbols(int row, std::size_t half, int column, std::s
     }
   }
   write(r_.coded, row, first, n_.half, column, 2, symbols_, positions);
+  if (r_.coded_mean != nullptr) write(r_.coded_mean, row, first, n_.half, column, 2, mean_, positions);
 }
 
 // What the strip is asked for of `channels` from `channel` on, of positions `apart` columns apart from each other
@@ -616,21 +607,14 @@ void Receiver::y_hat(const SymbolWindow& symbols, int level, const Box& area, in
   run(request, threads);
 }
 
-void Receiver::predict_first(const SymbolWindow& symbols, int level, const Box& area, int threads, std::int32_t* step,
-                             std::int32_t* mean) const {
-  require(symbols.window, symbols.padded, level, area);
-  Request request(*network_, symbols, level, area);
-  request.step = step;
-  request.mean0 = mean;
-  run(request, threads);
-}
-
 void Receiver::quantize(const SymbolWindow& symbols, const Latent& latent, int level, const Box& area, int threads,
-                        std::int16_t* out) const {
+                        std::int16_t* out, std::int32_t* step, std::int32_t* mean) const {
   require(symbols.window, symbols.padded, level, area);
   Request request(*network_, symbols, level, area);
   request.latent = &latent;
   request.coded = out;
+  request.coded_step = step;
+  request.coded_mean = mean;
   run(request, threads);
 }
 

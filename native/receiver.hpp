@@ -63,15 +63,11 @@ class Receiver {
   // y_hat [M, rows, columns] of area.aligned(kYStride), in 1/4096.
   void y_hat(const SymbolWindow& symbols, int level, const Box& area, int threads, std::int32_t* out) const;
 
-  // Steps in 1/4096 and means in 1/256 [M, rows, columns] of area.aligned(kYStride), means in the first half of the
-  // positions alone: the others are left as they are. Needs no y.
-  void predict_first(const SymbolWindow& symbols, int level, const Box& area, int threads, std::int32_t* step,
-                     std::int32_t* mean) const;
-
   // y_symbols [M, rows, columns] of area.aligned(kYStride): y in steps, less the mean that a decoder will know, rounded. They
-  // depend on y of 32 pixels around the area. Needs no y of symbols.
+  // depend on y of 32 pixels around the area. Needs no y of symbols. Steps in 1/4096 and means in 1/256, likewise, for those
+  // who want them.
   void quantize(const SymbolWindow& symbols, const Latent& latent, int level, const Box& area, int threads,
-                std::int16_t* out) const;
+                std::int16_t* out, std::int32_t* step = nullptr, std::int32_t* mean = nullptr) const;
 
  private:
   struct Network;

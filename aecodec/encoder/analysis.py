@@ -14,7 +14,7 @@ from aecodec.coding.symbols import Symbols
 from aecodec.encoder.effort import PLAIN, Effort
 from aecodec.format.container import MAX_LEVEL, STRIDE, Y_STRIDE, Box, Header
 from aecodec.image import Pixels
-from aecodec.networks.config import SYNTHESIS_HALO
+from aecodec.networks.config import GRADIENT_HALO, SYNTHESIS_HALO
 
 Strips: TypeAlias = "dict[Box, NDArray[np.float32]]"  # y [h/16, W/16, M] of strips of a picture
 Progress = Callable[[float], None]  # gets what was done since the last call, as a share of one encode
@@ -42,7 +42,7 @@ class Transform(Protocol):
         effort: Effort,
         progress: Progress,
     ) -> NDArray[np.float32]:
-        """y of a strip, by the stages of an effort."""
+        """y of a strip after the gradients of an effort, while what is around it stays."""
 
     def gain_ratio(self, here: int, there: int) -> NDArray[np.float32]:
         """[M]: what y of the level `there` is multiplied with to be that of the level `here`."""
@@ -66,18 +66,17 @@ class Analyzer:
         """strip: height of what is worked on at once, in pixels, a multiple of 64."""
         self.transform = transform
         self.prior = prior
-        self.strip = max(strip, SYNTHESIS_HALO)
+        self.strip = max(strip, GRADIENT_HALO + SYNTHESIS_HALO)  # no stage looks beyond the next strip
 
     def analyze(
         self, pixels: Pixels, header: Header, effort: Effort = PLAIN, progress: Progress | None = None
     ) -> Symbols:
         """The coded integers of a picture [H, W, 3]."""
 
-        def refined(y: Strips, strip: Box, symbols: Symbols) -> None:
-            y[strip] = self.transform.refine(pixels, y, strip, header, symbols, effort, progress or _ignore)
+        def y_of(strip: Box) -> NDArray[np.float32]:
+            return self.transform.analyze(pixels, strip, header)
 
-        stage = refined if effort.stages else None
-        return self._code(lambda strip: self.transform.analyze(pixels, strip, header), header, effort, stage)
+        return self._code(y_of, pixels, header, effort, progress)
 
     def analyze_once(self, pixels: Pixels, header: Header) -> CachedAnalysis:
         """y of a picture [H, W, 3] for the level of the header and those around it."""
@@ -88,21 +87,29 @@ class Analyzer:
             y[strip.cells(Y_STRIDE)] = self.transform.analyze(pixels, strip, header)
         return CachedAnalysis(y, level)
 
-    def requantize(self, cached: CachedAnalysis, header: Header, effort: Effort = PLAIN) -> Symbols:
+    def requantize(
+        self,
+        cached: CachedAnalysis,
+        pixels: Pixels,
+        header: Header,
+        effort: Effort = PLAIN,
+        progress: Progress | None = None,
+    ) -> Symbols:
         """The coded integers for a level that y serves."""
         ratio = self.transform.gain_ratio(header.level, cached.level)
-        return self._code(lambda strip: cached.y[strip.cells(Y_STRIDE)] * ratio, header, effort)
+        return self._code(lambda strip: cached.y[strip.cells(Y_STRIDE)] * ratio, pixels, header, effort, progress)
 
     def _code(
         self,
         y_of: Callable[[Box], NDArray[np.float32]],
+        pixels: Pixels,
         header: Header,
         effort: Effort,
-        refined: Callable[[Strips, Box, Symbols], None] | None = None,
+        progress: Progress | None,
     ) -> Symbols:
         """The coded integers of y, which y_of gives for one strip after the other.
 
-        z is one strip behind y and y_symbols one behind z (with refinement between, two), because each looks at what
+        z is one strip behind y and y_symbols one behind z (with gradients between, two), because each looks at what
         it is made from a little above and below. So y stands in memory as floats for four strips (five), and no more.
         """
         symbols = Symbols.empty(self.prior, header.padded, indexed=True)
@@ -116,18 +123,16 @@ class Analyzer:
             symbols.z[:, *strip.cells(STRIDE)] = z_symbols
             symbols.known_index[:, *strip.cells(Y_STRIDE)] = self.prior.table_index(z_symbols, header.level)
 
+        def refine(strip: Box) -> None:
+            y[strip] = self.transform.refine(pixels, y, strip, header, symbols, effort, progress or _ignore)
+
         def quantize(strip: Box) -> None:
             y_symbols = self.transform.quantize(y, strip, header, symbols, effort)
             symbols.y[:, *strip.cells(Y_STRIDE)] = y_symbols
             for passed in [other for other in y if other.bottom < strip.bottom]:
                 del y[passed]
 
-        stages: list[Callable[[Box], None]] = [
-            make,
-            hyper_analyze,
-            *([lambda strip: refined(y, strip, symbols)] if refined else []),
-            quantize,
-        ]
+        stages = [make, hyper_analyze, *([refine] if effort.rates else []), quantize]
         strips = self._strips(header)
         for time in range(len(strips) + len(stages) - 1):
             for delay, stage in enumerate(stages):

@@ -1,7 +1,10 @@
 """How hard an encoder looks for symbols that cost less. Nothing here changes how a file is decoded.
 
-Two means: more is rounded to zero the more bits that saves (a dead zone, as in rate-distortion optimized quantization,
-Sullivan and Wiegand 1998), and y is refined by gradients through the decoder (refinement.py).
+Two means. More is rounded to zero the more bits that saves: a dead zone, as in rate-distortion optimized quantization
+(Sullivan and Wiegand 1998). And y is moved by gradients. Each is that of the picture that would be coded now, so it
+knows how all rounding errors meet in the pixels. From there a Newton step leads to a better y_hat, by one curvature for
+all symbols, since trained steps are those at which errors of all symbols are worth about the same. y goes a part of
+that way, a smaller one from step to step, because whatever lies in the same pixels moves at the same time.
 """
 
 from __future__ import annotations
@@ -9,43 +12,38 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from aecodec.arguments import as_integer
+from aecodec.coding.prior import anchor_position
 from aecodec.errors import InputError
+from aecodec.networks.config import ModelConfig
 
 DEFAULT_EFFORT = 3
-ERROR_WORTH = 1.1  # from one quality to the next, less error costs more bits than the loss says: 1.05 to 1.25 times
-
-
-class Stage(NamedTuple):
-    """A stage of refinement, begun from the best that the stages before found."""
-
-    steps: int
-    rate: float  # learning rate of the first step, in quantization steps
-    noise: float  # of the relaxed rounding: in short stages it does harm
+CURVATURE = 15.0  # bits per squared quantization step; at high rates that is 12 / ln 2
+_ERROR_WORTH = 1.1  # from one quality to the next, less error costs more bits than the loss says: 1.05 to 1.25 times
 
 
 class Effort(NamedTuple):
     """One level."""
 
     dead_zone: float = 0.0  # beyond plain rounding, in quantization steps per squared bit that a one costs above zero
-    stages: tuple[Stage, ...] = ()
-
-    @property
-    def steps(self) -> int:
-        return sum(stage.steps for stage in self.stages)
+    rates: tuple[float, ...] = ()  # of each gradient's step: the part of the way that y goes
 
 
-_STAGES = (
-    Stage(5, 0.2, 0.0),
-    Stage(5, 0.1, 0.0),
-    Stage(8, 0.1, 0.1),
-    Stage(10, 0.1, 0.25),
-    Stage(14, 0.1, 0.35),
-    Stage(20, 0.1, 0.45),
-)
 PLAIN = Effort()
+_DEAD_ZONE = 0.001
+
+
+def _falling(steps: int) -> tuple[float, ...]:
+    """Rates that fall evenly in their logarithm."""
+    first, last = 0.35, 0.05
+    return tuple(first * (last / first) ** (step / (steps - 1)) for step in range(steps))
+
+
 EFFORTS = (
-    *(Effort(dead_zone) for dead_zone in (0.0, 0.0003, 0.0006, 0.001)),
-    *(Effort(stages=_STAGES[:count]) for count in range(1, len(_STAGES) + 1)),
+    PLAIN,
+    Effort(0.0005),
+    Effort(_DEAD_ZONE),
+    *(Effort(_DEAD_ZONE, rates) for rates in ((0.35,), (0.35, 0.15), (0.35, 0.25, 0.12))),
+    *(Effort(_DEAD_ZONE, _falling(steps)) for steps in (5, 8, 12, 20)),
 )
 
 
@@ -55,3 +53,8 @@ def pick_effort(level: int) -> Effort:
     if not 0 <= level < len(EFFORTS):
         raise InputError(f"effort must be 0..{len(EFFORTS) - 1}, got {level}")
     return EFFORTS[level]
+
+
+def error_weight(config: ModelConfig, level: int) -> float:
+    """Bits that a squared error of 1 in one value of a pixel is worth, on a scale from 0 to 1."""
+    return _ERROR_WORTH * config.lmbda(anchor_position(level)) * 255**2 / 3

@@ -11,16 +11,16 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aecodec.coding.prior import SKIPPED_SCALES, Z_LIMIT, Prior, anchor_position
-from aecodec.coding.symbols import Costs, Symbols
+from aecodec.coding.prior import Z_LIMIT, Prior
+from aecodec.coding.symbols import REACH, Costs, Symbols
 from aecodec.coding.tables import TableSet
 from aecodec.encoder.analysis import Progress, Strips, gather
-from aecodec.encoder.effort import ERROR_WORTH, PLAIN, Effort
-from aecodec.encoder.refinement import Problem, refine
+from aecodec.encoder.effort import CURVATURE, PLAIN, Effort, error_weight
 from aecodec.format.container import STRIDE, Y_STRIDE, Box, Header
 from aecodec.image import Pixels, crop_padded
-from aecodec.networks.config import BODY_HALO, HYPER_RECEPTIVE_FIELD, MEAN_HALO, SYNTHESIS_HALO
+from aecodec.networks.config import GRADIENT_HALO, HYPER_RECEPTIVE_FIELD, MEAN_HALO, SYNTHESIS_HALO
 from aecodec.networks.layers import InnerSides
+from aecodec.networks.model import EVERYWHERE
 from aecodec.networks.runtime import Runtime
 
 
@@ -87,19 +87,17 @@ class FloatTransform:
         refined = np.empty_like(y[strip])
 
         def improve(box: Box) -> None:
-            seen = box.grown(BODY_HALO + MEAN_HALO, header.padded)
+            seen = box.grown(GRADIENT_HALO + MEAN_HALO, header.padded)
             region = seen.grown(SYNTHESIS_HALO, header.padded)
             index = symbols.known_index[:, *seen.cells(Y_STRIDE)]
             x = np.array(pixels[seen.grown(0, header.bounds).cells(1)].transpose(2, 0, 1))
+            z_hat = self.runtime.tensor(symbols.z[:, *region.cells(STRIDE)])
+            window = seen.relative_to(region).cells(Y_STRIDE)
 
             def stepped() -> None:
-                progress(math.prod(box.shape) / math.prod(header.padded.shape) / effort.steps)
+                progress(math.prod(box.shape) / math.prod(header.padded.shape) / len(effort.rates))
 
-            with self.runtime.plain(gradients=True):
-                gains = self.runtime.anchor_weights(header.level)
-                z_hat = self.runtime.tensor(symbols.z[:, *region.cells(STRIDE)])
-                problem = self._problem(x[None], z_hat, seen.relative_to(region), gains, index[None], header)
-                found = refine(self.network, self._tensor(y, seen), problem, effort.stages, stepped)[0]
+            found = self._move(self._tensor(y, seen), x[None], z_hat, window, index[None], header, effort, stepped)[0]
             core = found[:, *box.relative_to(seen).cells(Y_STRIDE)]
             refined[box.relative_to(strip).cells(Y_STRIDE)] = core.permute(1, 2, 0).cpu().numpy()
 
@@ -136,10 +134,7 @@ class FloatTransform:
             z = self.network.hyper_analyze(y, gains).round_().clamp_(-Z_LIMIT, Z_LIMIT).to(torch.int8).cpu().numpy()
         z_hat = self.runtime.on_device(torch.from_numpy(z))
         index = np.stack([self.prior.table_index(z_symbols, header.level) for z_symbols in z])
-        if effort.stages:
-            with self.runtime.plain(gradients=True):  # clones, since gradients cannot go through what was made in it
-                problem = self._problem(x.cpu().numpy(), z_hat.clone(), header.padded, gains.clone(), index, header)
-                y = refine(self.network, y.clone(), problem, effort.stages, lambda: None)
+        y = self._move(y, x.cpu().numpy(), z_hat, EVERYWHERE, index, header, effort, lambda: None)
         dead = self.runtime.on_device(torch.from_numpy(self.costs.dead_zone(effort.dead_zone)[index]))
         with self.runtime.plain():
             y_symbols = self.network.predict(z_hat, gains, _rounding(y, dead)).symbols.short().cpu().numpy()
@@ -148,21 +143,41 @@ class FloatTransform:
     def _tensor(self, y: Strips, region: Box) -> Tensor:
         return self.runtime.tensor(gather(y, region).transpose(2, 0, 1))
 
-    def _problem(
-        self, x: NDArray[np.uint8], z_hat: Tensor, seen: Box, gains: Tensor, index: NDArray[np.uint8], header: Header
-    ) -> Problem:
-        """What refine gets, of pixels uint8 [B, 3, H, W]; seen is relative to z_hat."""
-        weight = ERROR_WORTH * self.network.config.lmbda(anchor_position(header.level)) * 255**2 / 3
-        return Problem(
-            self.runtime.on_device(torch.from_numpy(x)).div_(255),
-            z_hat,
-            seen.cells(Y_STRIDE),
-            gains,
-            torch.from_numpy(index.astype(np.int64)).to(z_hat.device),
-            self.runtime.on_device(torch.from_numpy(index >= SKIPPED_SCALES)),
-            torch.from_numpy(self.costs.bits).to(z_hat.device),
-            weight,
+    def _move(
+        self,
+        y: Tensor,
+        pixels: NDArray[np.uint8],
+        z_hat: Tensor,
+        window: tuple[slice, slice],
+        index: NDArray[np.uint8],
+        header: Header,
+        effort: Effort,
+        stepped: Callable[[], None],
+    ) -> Tensor:
+        """y [B, M, h, w] of a window of pixels [B, 3, H, W] after an effort's gradients, as native/gradient.cpp."""
+        x, table = (
+            self.runtime.on_device(torch.from_numpy(pixels)).div_(255),
+            torch.from_numpy(index).to(y.device).long(),
         )
+        dead = self.runtime.on_device(torch.from_numpy(self.costs.dead_zone(effort.dead_zone)[index]))
+        bits = torch.from_numpy(self.costs.bits).to(y)
+        weight = error_weight(self.network.config, header.level)
+        with self.runtime.plain(gradients=True), torch.no_grad():
+            y, z_hat = y.clone(), z_hat.clone()  # gradients cannot go through what was made in inference mode
+            gains = self.runtime.anchor_weights(header.level).expand(len(y), -1)
+            for rate in effort.rates:
+                prediction = self.network.predict(z_hat, gains, _rounding(y, dead), window)
+                with torch.enable_grad():
+                    y_hat = prediction.y_hat.requires_grad_()
+                    x_hat = self.network.synthesize(y_hat, gains)[:, :, : x.shape[2], : x.shape[3]]
+                    error = (x_hat.detach().clamp(0, 1) - x).mul_(2)  # yet the gradient passes: it is what is seen
+                    (gradient,) = torch.autograd.grad(x_hat, y_hat, error)
+                value = y / prediction.step - prediction.mean
+                slope = _bits(bits, table, value + 0.5) - _bits(bits, table, value - 0.5)
+                newton = (weight * prediction.step * gradient + slope) / CURVATURE
+                y = y + rate * (prediction.symbols - newton - value) * prediction.step
+                stepped()
+        return y
 
 
 def _rounding(y: Tensor, dead_zone: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
@@ -174,6 +189,14 @@ def _rounding(y: Tensor, dead_zone: Tensor) -> Callable[[Tensor, Tensor], Tensor
         return value.round_().clamp_(-32768, 32767).mul_(alive)
 
     return code
+
+
+def _bits(bits: Tensor, table: Tensor, value: Tensor) -> Tensor:
+    """What values cost by their tables, interpolated between integers; bits are [SCALES, 2 * REACH + 1]."""
+    place = value.clamp(-REACH, REACH - 1e-3)
+    below = place.floor()
+    entry = table * bits.shape[1] + below.long() + REACH
+    return torch.lerp(bits.flatten()[entry], bits.flatten()[entry + 1], place - below)
 
 
 def _valid_region(box: Box, region: Box, bounds: Box) -> tuple[InnerSides, Box]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,46 +13,50 @@ from aecodec import _native
 from aecodec.coding.prior import ANCHORS, anchor_position
 from aecodec.coding.symbols import Costs, Symbols
 from aecodec.decoder.exact import ExactReceiver, needed_around
-from aecodec.encoder.analysis import Progress, Strips, Transform, gather
-from aecodec.encoder.effort import Effort
+from aecodec.encoder.analysis import Progress, Strips, gather
+from aecodec.encoder.effort import CURVATURE, Effort, error_weight
 from aecodec.errors import InputError
 from aecodec.forked import computed_once
 from aecodec.format.container import STRIDE, Y_STRIDE, Box, Header
 from aecodec.image import Pixels
-from aecodec.networks.config import HYPER_RECEPTIVE_FIELD, MEAN_HALO
+from aecodec.networks.config import GRADIENT_HALO, HYPER_RECEPTIVE_FIELD, MEAN_HALO, ModelConfig
 from aecodec.weights import Weights
 from aecodec.workers import Workers
 
+Built = TypeVar("Built")
+
 
 class NativeTransform:
-    """A Transform without torch but for refinement. Nothing changes after construction."""
+    """A Transform without torch. Nothing changes after construction."""
 
-    def __init__(
-        self, weights: Weights, receiver: ExactReceiver, workers: Workers, refiner: Callable[[], Transform]
-    ) -> None:
+    def __init__(self, weights: Weights, receiver: ExactReceiver, workers: Workers) -> None:
         self.weights = weights
+        self.config = ModelConfig.from_dict(weights.config)
         self.receiver = receiver
         self.workers = workers
-        self.refiner = refiner
         self.costs = Costs(weights.tables)
 
     @computed_once
-    def native(self) -> _native.Analysis:
+    def analysis(self) -> _native.Analysis:
         """The networks, which only an encoder needs. Raises InputError for weights that do not fit each other."""
-        arrays = {
-            name: array.astype(np.float32)
-            for name, array in self.weights.network.items()
-            if name.startswith(("g_a.", "h_a."))
-        }
+        return self._built(_native.Analysis, ("g_a.", "h_a."))
+
+    @computed_once
+    def gradient(self) -> _native.Gradient:
+        """The renderer and its gradient. Raises as analysis."""
+        return self._built(_native.Gradient, ("g_s.",))
+
+    def _built(self, kind: Callable[[dict[str, NDArray[np.float32]]], Built], prefixes: tuple[str, ...]) -> Built:
+        network = self.weights.network
         try:
-            return _native.Analysis(arrays)
+            return kind({name: network[name].astype(np.float32) for name in network if name.startswith(prefixes)})
         except ValueError as error:
             raise InputError(f"weights do not fit their configuration: {error}") from error
 
     def analyze(self, pixels: Pixels, strip: Box, header: Header) -> NDArray[np.float32]:
         """As Transform."""
         y = np.empty((*strip.reduced(Y_STRIDE).shape, self.receiver.M), np.float32)
-        self.native.analyze(np.ascontiguousarray(pixels), header.level, strip, self.workers.count, y)
+        self.analysis.analyze(np.ascontiguousarray(pixels), header.level, strip, self.workers.count, y)
         return y
 
     def hyper_analyze(self, y: Strips, strip: Box, header: Header) -> NDArray[np.int8]:
@@ -59,26 +65,14 @@ class NativeTransform:
         z_symbols = np.empty((self.weights.prior.N, *strip.reduced(STRIDE).shape), np.int8)
         padded, threads = header.padded.shape[::-1], self.workers.count
         seen = np.ascontiguousarray(gather(y, region))
-        self.native.hyper_analyze(seen, region, padded, header.level, strip, threads, z_symbols)
+        self.analysis.hyper_analyze(seen, region, padded, header.level, strip, threads, z_symbols)
         return z_symbols
 
     def quantize(self, y: Strips, strip: Box, header: Header, symbols: Symbols, effort: Effort) -> NDArray[np.int16]:
         """As Transform."""
-        seen, known = strip.grown(MEAN_HALO, header.padded), needed_around(strip, header)
         y_symbols = np.empty((self.receiver.M, *strip.reduced(Y_STRIDE).shape), np.int16)
-        self.receiver.native.quantize(
-            np.ascontiguousarray(symbols.z[:, *known.cells(STRIDE)]),
-            known,
-            np.ascontiguousarray(gather(y, seen)),
-            seen,
-            symbols.known_index,
-            self.costs.dead_zone(effort.dead_zone),
-            header.padded.shape[::-1],
-            header.level,
-            strip,
-            self.workers.count,
-            y_symbols,
-        )
+        seen = strip.grown(MEAN_HALO, header.padded)
+        self._quantize(np.ascontiguousarray(gather(y, seen)), seen, strip, header, symbols, effort, y_symbols)
         return y_symbols
 
     def refine(
@@ -91,8 +85,65 @@ class NativeTransform:
         effort: Effort,
         progress: Progress,
     ) -> NDArray[np.float32]:
-        """As Transform, by torch. Raises InputError without it."""
-        return self.refiner().refine(pixels, y, strip, header, symbols, effort, progress)
+        """As Transform."""
+        seen = strip.grown(GRADIENT_HALO, header.padded)
+        around = seen.grown(MEAN_HALO, header.padded)
+        moving, refined = np.array(gather(y, around)), np.empty_like(y[strip])
+        core, window = (box.relative_to(around).cells(Y_STRIDE) for box in (strip, seen))
+        shape = (self.receiver.M, *seen.reduced(Y_STRIDE).shape)
+        y_symbols, step, mean = np.empty(shape, np.int16), np.empty(shape, np.int32), np.empty(shape, np.int32)
+        for rate in effort.rates:
+            self._quantize(moving, around, seen, header, symbols, effort, y_symbols, step, mean)
+            self.gradient.move(
+                pixels=np.ascontiguousarray(pixels),
+                y=np.ascontiguousarray(moving[window]),
+                symbols=y_symbols,
+                step=step,
+                mean=mean,
+                window=seen,
+                index=symbols.known_index,
+                bits=self.costs.bits,
+                error=error_weight(self.config, header.level),
+                rate=rate,
+                curvature=CURVATURE,
+                level=header.level,
+                area=strip,
+                threads=self.workers.count,
+                out=refined,
+            )
+            moving[core] = refined
+            progress(math.prod(strip.shape) / math.prod(header.padded.shape) / len(effort.rates))
+        return refined
+
+    def _quantize(
+        self,
+        y: NDArray[np.float32],
+        y_window: Box,
+        area: Box,
+        header: Header,
+        symbols: Symbols,
+        effort: Effort,
+        out: NDArray[np.int16],
+        step: NDArray[np.int32] | None = None,
+        mean: NDArray[np.int32] | None = None,
+    ) -> None:
+        """Symbols of an area, and if asked for steps and means, from y [h/16, w/16, M] of a window."""
+        known = needed_around(area, header)
+        self.receiver.native.quantize(
+            np.ascontiguousarray(symbols.z[:, *known.cells(STRIDE)]),
+            known,
+            y,
+            y_window,
+            symbols.known_index,
+            self.costs.dead_zone(effort.dead_zone),
+            header.padded.shape[::-1],
+            header.level,
+            area,
+            self.workers.count,
+            out,
+            step,
+            mean,
+        )
 
     def gain_ratio(self, here: int, there: int) -> NDArray[np.float32]:
         """As Transform."""

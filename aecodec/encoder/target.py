@@ -274,12 +274,13 @@ class TargetEncoder:
         return math.log(math.exp(value) + sum(map(len, self.sections.values()))) if self.target.is_size else value
 
     def _symbols(self, header: Header) -> Symbols:
-        """For neighboring levels from the same y, unless it is refined for each."""
-        if self.effort.stages or header.level in (MIN_LEVEL, MAX_LEVEL):
-            return self.analyzer.analyze(self.picture.pixels, header, self.effort, self.progress)
+        """For neighboring levels from the same y."""
+        pixels = self.picture.pixels
+        if header.level in (MIN_LEVEL, MAX_LEVEL):
+            return self.analyzer.analyze(pixels, header, self.effort, self.progress)
         if self.analysis is None or not self.analysis.serves(header.level):
-            self.analysis = self.analyzer.analyze_once(self.picture.pixels, header)
-        return self.analyzer.requantize(self.analysis, header, self.effort)
+            self.analysis = self.analyzer.analyze_once(pixels, header)
+        return self.analyzer.requantize(self.analysis, pixels, header, self.effort, self.progress)
 
     def _value(self, picture: Picture, symbols: Symbols, header: Header, sections: Sections) -> float:
         if self.target.is_size:

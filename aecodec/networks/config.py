@@ -25,6 +25,7 @@ HYPER_RECEPTIVE_FIELD = 16 + 32 + 64  # y around a position of z
 SYNTHESIS_HALO = 128  # z around an area of pixels, rounded up to STRIDE
 MEAN_HALO = 32  # around an area of y that its means depend on
 BODY_HALO = 32  # around an area of y_hat that the features which are rendered depend on
+GRADIENT_HALO = 2 * BODY_HALO  # around an area of y that its gradient depends on
 # Pixels for each position of a layer whose name begins so; the first that fits counts.
 _PIXELS = {
     "g_a.enter.": 8**2, "g_a.fine.": 8**2, "g_a.": 16**2,

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 from numpy.typing import NDArray
 from PIL import Image
@@ -16,9 +15,7 @@ from PIL import Image
 import aecodec
 from aecodec import Codec, InputError, metrics
 from aecodec.cli.app import main
-from aecodec.coding.prior import anchor_position
-from aecodec.encoder import effort
-from aecodec.encoder.effort import ERROR_WORTH
+from aecodec.encoder.effort import error_weight
 from aecodec.networks.config import ModelConfig
 
 QUALITY = 50
@@ -32,15 +29,14 @@ def picture(coffee: Image.Image) -> NDArray[np.uint8]:
 def cost(codec: Codec, picture: NDArray[np.uint8], data: bytes) -> float:
     """What the encoder minimizes: bits and squared error, of the file and of the picture that it gives."""
     error = np.square(np.asarray(codec.decode(data), np.float64) - picture).sum() / 3
-    return (
-        8 * len(data) + ERROR_WORTH * float(ModelConfig().lmbda(torch.tensor(anchor_position(100 * QUALITY)))) * error
-    )
+    config = ModelConfig.from_dict(codec.weights.config)
+    return 8 * len(data) + error_weight(config, 100 * QUALITY) * 3 / 255**2 * error
 
 
 def test_each_level_is_better_than_the_one_before(codec: Codec, picture: NDArray[np.uint8]) -> None:
-    costs = [cost(codec, picture, codec.encode(picture, quality=QUALITY, effort=level)) for level in (0, 3, 4, 5, 6)]
+    costs = [cost(codec, picture, codec.encode(picture, quality=QUALITY, effort=level)) for level in (0, 2, 3, 4, 6)]
     assert all(after < before for before, after in pairwise(costs))
-    assert costs[-1] < 0.97 * costs[0]
+    assert costs[2] < 0.98 * costs[0]
 
 
 @pytest.mark.slow
@@ -49,27 +45,32 @@ def test_the_highest_level_is_the_best(codec: Codec, picture: NDArray[np.uint8])
     assert highest < lower
 
 
-def test_a_stage_that_does_harm_is_thrown_away(
-    codec: Codec, picture: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected = codec.encode(picture, quality=QUALITY, effort=4)
-    stages = (*effort.EFFORTS[4].stages, effort.Stage(steps=1, rate=100, noise=0))
-    monkeypatch.setattr(effort, "EFFORTS", (*effort.EFFORTS[:4], effort.Effort(stages=stages)))
-    assert codec.encode(picture, quality=QUALITY, effort=4) == expected
+def test_torch_refines_as_the_native_library_does(codec: Codec, picture: NDArray[np.uint8]) -> None:
+    floats = Codec(codec.weights, backend="float")
+    for level in (3, 5):
+        files = [one.encode(picture, quality=QUALITY, effort=level) for one in (codec, floats)]
+        native, torchs = (cost(codec, picture, data) for data in files)
+        assert torchs == pytest.approx(native, rel=0.002)
+
+
+def test_threads_do_not_matter(codec: Codec, picture: NDArray[np.uint8]) -> None:
+    tall = np.tile(picture, (3, 1, 1))  # several strips
+    files = {Codec(codec.weights, threads=count, work_tile=1).encode(tall, effort=4) for count in (1, 3)}
+    assert len(files) == 1
 
 
 def test_areas_are_refined_together_with_what_is_around_them(codec: Codec, picture: NDArray[np.uint8]) -> None:
-    """A codec that sees 128x64 pixels at once finds nearly what one finds that sees all."""
-    small = Codec(codec.weights, codec.device, work_tile=1)
+    """A codec that goes through a picture in low strips finds nearly what one finds that sees all."""
+    tall, small = np.tile(picture, (3, 1, 1)), Codec(codec.weights, work_tile=1)
     plain, whole, parts = (
-        cost(codec, picture, one.encode(picture, quality=QUALITY, effort=level))
+        cost(codec, tall, one.encode(tall, quality=QUALITY, effort=level))
         for one, level in ((codec, 0), (codec, 5), (small, 5))
     )
-    assert plain - parts > 0.6 * (plain - whole)
+    assert plain - parts > 0.9 * (plain - whole)
 
 
 def test_same_file_every_time(codec: Codec, picture: NDArray[np.uint8]) -> None:
-    first, second = (codec.encode(picture, quality=QUALITY, effort=6) for _ in range(2))  # the lowest with noise
+    first, second = (codec.encode(picture, quality=QUALITY, effort=6) for _ in range(2))
     assert first == second
 
 
@@ -83,7 +84,7 @@ def test_targets_hold_at_any_effort(codec: Codec, picture: NDArray[np.uint8]) ->
 def test_progress_adds_up(codec: Codec, picture: NDArray[np.uint8]) -> None:
     shares: list[float] = []
     codec.encode(picture, effort=4, progress=shares.append)
-    assert len(shares) == 5
+    assert len(shares) == 2
     assert sum(shares) == pytest.approx(1)
 
 
