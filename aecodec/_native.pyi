@@ -1,4 +1,4 @@
-"""Bounds-checked rANS coder (native/rans.hpp), table index (index.hpp), receiver (receiver.hpp), analysis (analysis.hpp)."""
+"""Compiled: rANS coder (rans.hpp), table index (index.hpp), receiver (receiver.hpp), analysis (analysis.hpp)."""
 
 from typing import TypeAlias
 

@@ -271,7 +271,7 @@ void Analysis::analyze(const std::uint8_t* pixels, Size size, int level, const B
   const auto y = [&](int row, int column) {
     return out + (unsigned_(row - all.top) * unsigned_(all.width()) + unsigned_(column - all.left)) * n.M;
   };
-  for_strips(all, kWidest, 3, threads, [&](const Box& cells) {
+  for_strips(all, kWidest, 2, threads, [&](const Box& cells) {
     const std::size_t positions = unsigned_(cells.width());
     std::vector<float> patches;
     const auto gather = [&](int row, const Span& span) {

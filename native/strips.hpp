@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
@@ -58,7 +59,8 @@ void for_strips(const Box& cells, int widest, double halo, int threads, const Wo
     for (int j = 1; j <= 4 * workers; ++j) {
       const int width = (cells.width() + i - 1) / i, height = (cells.height() + j - 1) / j;
       const int rounds = (i * j + workers - 1) / workers;
-      const double cost = rounds * (width + halo * (i > 1)) * (height + halo * (j > 1));
+      const double across = std::ceil((width + halo * (i > 1)) / 8) * 8;  // kernels take some positions together
+      const double cost = rounds * across * (height + halo * (j > 1));
       if (best == 0 || cost < best) {
         best = cost;
         columns = i;
