@@ -19,7 +19,9 @@ namespace {
 
 // The cost of a strip of which some cells in width and height are made twice
 auto halo_of(int cells) {
-  return [cells](int width, int height) { return double(width + cells) * (height + cells); };
+  return [cells](int width, int height) {
+    return std::ceil((width + cells) / 8.0) * 8 * (height + cells);  // kernels take some positions together
+  };
 }
 
 constexpr int kPatch = 8;                              // pixels that become one position in a row, at first
@@ -276,7 +278,7 @@ void Analysis::analyze(const std::uint8_t* pixels, Size size, int level, const B
   const auto y = [&](int row, int column) {
     return out + (unsigned_(row - all.top) * unsigned_(all.width()) + unsigned_(column - all.left)) * n.M;
   };
-  for_strips(all, best_strips(all, kWidest, threads, halo_of(3)), threads, [&](const Box& cells) {
+  for_strips(all, best_strips(all, kWidest, threads, halo_of(2)), threads, [&](const Box& cells) {
     const std::size_t positions = unsigned_(cells.width());
     std::vector<float> patches;
     const auto gather = [&](int row, const Span& span) {

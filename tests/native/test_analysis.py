@@ -37,9 +37,11 @@ def narrow(depths: tuple[int, int]) -> ModelConfig:
 
 @pytest.fixture(scope="module")
 def networks() -> dict[str, Autoencoder]:
-    trained = weights.load(DATA / "tiny.safetensors")
+    stored = weights.load(DATA / "tiny.safetensors")
+    trained = Autoencoder(ModelConfig.from_dict(stored.config)).float()
+    trained.load_state_dict({name: torch.tensor(array) for name, array in stored.network.items()})
     return {
-        "trained": Autoencoder.from_arrays(trained.config, trained.network),
+        "trained": trained,
         "tiny": random_network(CONFIGS["tiny"]),
         "narrow": random_network(narrow((2, 1))),
         "without blocks": random_network(narrow((0, 0))),
