@@ -1,9 +1,9 @@
 """y by a few gradients through the renderer, natively: refinement that an encoder without torch can afford.
 
-Each gradient is that of the picture that would be coded now, so it knows how all rounding errors meet in the pixels. From
-there a Newton step leads to a better y_hat: one with a curvature that is the same for all symbols, since trained steps
-are those at which errors of all symbols are worth about the same. y goes a part of that way, a smaller one from step to
-step, because whatever lies in the same pixels moves at the same time.
+Each gradient is that of the picture that would be coded now, so it knows how all rounding errors meet in the pixels.
+From there a Newton step leads to a better y_hat: one with a curvature that is the same for all symbols, since trained
+steps are those at which errors of all symbols are worth about the same. y goes a part of that way, a smaller one from
+step to step, because whatever lies in the same pixels moves at the same time.
 """
 
 from __future__ import annotations

@@ -147,6 +147,22 @@ def test_an_encoder_predicts_what_a_decoder_does(kernel: str) -> None:
         np.testing.assert_array_equal(mean, expected_mean[there])
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_an_encoder_learns_steps_and_means_of_what_it_codes(kernel: str) -> None:
+    arrays, picture = random_arrays(TINY, 6), random_picture(TINY, 4, 5, 6)
+    of, bounds, rng = receiver(TINY, arrays, kernel), whole(picture), np.random.default_rng(6)
+    M, rows, columns = picture.y.shape
+    y, index = rng.normal(0, 9, (rows, columns, M)).astype(np.float32), np.zeros((M, rows, columns), np.uint8)
+    symbols, step, mean = np.empty_like(picture.y), *(np.empty(picture.y.shape, np.int32) for _ in range(2))
+    zone = np.full(64, 0.5, np.float32)
+    planes = symbols, step, mean
+    of.quantize(picture.z, bounds, y, bounds, index, zone, picture.padded, LEVEL, bounds, 2, *planes)
+    expected = y_hat(of, Picture(picture.z, symbols))
+    np.testing.assert_array_equal(Reference(arrays, LEVEL).dequantized(symbols, mean, step), expected)
+    half = np.abs(y.transpose(2, 0, 1) - expected / 4096) <= step / 4096 / 2 + 1e-2
+    assert (half | (np.abs(symbols) > 30000)).all()
+
+
 def test_any_number_of_threads_may_be_asked_for() -> None:
     of, picture = receiver(TINY, random_arrays(TINY, 7)), random_picture(TINY, 3, 2, 7)
     for threads in (0, 3, 64, 100000):
