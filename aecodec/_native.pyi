@@ -1,4 +1,4 @@
-"""Bounds-checked rANS coder (native/rans.hpp), table index (native/index.hpp), receiver (native/receiver.hpp), analysis."""
+"""native/ on numpy arrays: rans.hpp, index.hpp, receiver.hpp, analysis.hpp."""
 
 from typing import TypeAlias
 
@@ -85,17 +85,10 @@ class Receiver:
         step: NDArray[np.int32] | None = None,
         mean: NDArray[np.int32] | None = None,
     ) -> None: ...
-    def predict_second(
-        self,
-        z: NDArray[np.int8],
-        y0: NDArray[np.int16],
-        window: Sides,
-        padded: tuple[int, int],
-        level: int,
-        area: Sides,
-        threads: int,
-        mean: NDArray[np.int32],
-    ) -> None: ...
+    @staticmethod
+    def strips(padded: tuple[int, int], area: Sides, threads: int) -> list[int]:
+        """Into how many columns and rows an area is cut, for that many threads."""
+
     @staticmethod
     def kernels() -> list[str]: ...
 
@@ -121,7 +114,7 @@ class Analysis:
         """z [N, h / 64, w / 64] of an area, rounded, from y [rows, columns, M] of a window of the padded picture."""
 
 class Gradient:
-    """Moves y to where bits and error cost less, by a gradient (native/gradient.hpp). Arrays are g_s of the networks."""
+    """Moves y to where bits and error cost less (native/gradient.hpp). Arrays are g_s of the networks."""
 
     def __init__(self, arrays: dict[str, NDArray[np.float32]], kernel: str = "") -> None: ...
     def move(

@@ -39,7 +39,7 @@ from aecodec.format.container import (
     read_header,
     unpack,
 )
-from aecodec.format.digest import check_digest, digest_size, make_digest
+from aecodec.format.digest import DIGEST_SIZE, check_digest, make_digest
 from aecodec.format.rescue import Cut, Loss, Remains, fill_lost, partial_alpha, salvage
 from aecodec.image import Metadata, Picture, check_size, from_picture, to_picture
 from aecodec.networks.config import ModelConfig, complexity
@@ -58,7 +58,7 @@ class Verified(NamedTuple):
     """What Codec.verify found in a sound file."""
 
     image: Image.Image
-    difference: int | None  # between its digest and this picture, of 255; None without a digest
+    digest: bytes | None  # that the file has of this picture, if any
 
 
 class Partial(NamedTuple):
@@ -104,8 +104,8 @@ class Codec:
             self.transform = NativeTransform(model, self.normative, self.workers, lambda: self.floats)
             self.receiver = self.normative
         else:
-            from aecodec.decoder.floats import FloatReceiver
-
+            with needing_torch():
+                from aecodec.decoder.floats import FloatReceiver
             self.transform, self.receiver = self.floats, FloatReceiver(self.floats.runtime)
         self.analyzer = Analyzer(self.transform, model.prior, work_tile * STRIDE)
 
@@ -184,9 +184,9 @@ class Codec:
         its last call, as a share of one encode; a target takes several.
 
         tile is the side of independently coded tiles in units of 64 pixels, 1..64. strip drops ICC, EXIF, XMP and dpi,
-        and turns the pixels as the EXIF orientation says. verify adds a digest of the reconstruction, 201 bytes at
-        most, and decodes the file as a reader would before it is returned: two decodes more. A PictureWarning tells
-        what is not kept. Raises InputError for a picture or option that cannot be used, a target out of reach (it says
+        and turns the pixels as the EXIF orientation says. verify adds a digest of what the file decodes to, 25 bytes,
+        and decodes the file as a reader would before it is returned: two decodes more. A PictureWarning tells what
+        is not kept. Raises InputError for a picture or option that cannot be used, a target out of reach (it says
         what is possible), and more than max_pixels or 65,535 pixels per side; with verify, what verify raises.
         """
         target = pick_target(quality, bpp, max_bytes, psnr, ms_ssim)
@@ -205,7 +205,9 @@ class Codec:
                 target, self.analyzer, self.normative, self._pack, picture, header, sections, work, progress
             )
             symbols, header = encoder.run()
-        return (self._pack_verified if verify else self._pack)(symbols, header, sections)
+        if verify:
+            return self._pack_verified(symbols, header, sections, picture.alpha)
+        return self._pack(symbols, header, sections)
 
     def decode(
         self,
@@ -222,7 +224,19 @@ class Codec:
         rounded up. Raises InputError for a region outside the picture or another scale, FormatError for damaged data,
         UnsupportedError if the file needs other weights or a newer aecodec.
         """
-        return self._decode(data, read_header(data, max_pixels=max_pixels), region, scale)
+        return self.decode_behind(read_header(data, max_pixels=max_pixels), data, region=region, scale=scale)
+
+    def decode_behind(
+        self,
+        header: Header,
+        data: Buffer,
+        *,
+        region: tuple[int, int, int, int] | None = None,
+        scale: float = 1,
+    ) -> Image.Image:
+        """decode of data whose header was read already, to find this codec by it."""
+        area, factor = _area(region, header), _factor(scale)
+        return self._show(self.receiver, unpack(data, header=header, area=needed_around(area, header)), area, factor)
 
     def decode_partial(
         self,
@@ -253,16 +267,21 @@ class Codec:
     def verify(self, data: Buffer | Container, *, max_pixels: int = MAX_PIXELS) -> Verified:
         """Decode a whole file and compare the picture with the digest, where there is one (encode with verify).
 
-        data may be what unpack has made of it. Raises what decode raises, and DigestError for a picture that is not
-        what the encoder saw.
+        It is decoded by the integers that define its pixels, whatever the backend: the digest is of every pixel. data
+        may be what unpack has made of it. Raises what decode raises, and DigestError for a picture that is not what
+        the encoder saw.
         """
         container = data if isinstance(data, Container) else unpack(data, max_pixels=max_pixels)
         image = self._show(self.normative, container, container.header.bounds, 1)
         digest = container.sections.get(SectionKind.DIGEST)
-        return Verified(image, None if digest is None else check_digest(digest, image))
+        if digest is not None:
+            check_digest(digest, image)
+        return Verified(image, digest)
 
     def check_weights(self, header: Header) -> None:
         """Raises UnsupportedError for a file that needs other weights than this codec has."""
+        if not isinstance(header, Header):
+            raise InputError(f"header must be what read_header gives, got {type(header).__name__}")
         if header.model_id != self.weights.model_id:
             raise weights.missing(header.model_id, self.weights.model_id)
 
@@ -319,12 +338,11 @@ class Codec:
             import torch
         if isinstance(self.receiver, ExactReceiver):
             pictures = [
-                self.receiver.synthesize(one, header, header.bounds)
+                from_picture(Picture(self.receiver.synthesize(one, header, header.bounds), header.gray)).convert("RGB")
                 for one, header in zip(symbols, headers, strict=True)
             ]
-            x_hat = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
-        else:
-            x_hat = self.receiver.synthesize_batch(symbols, headers)
+            return torch.from_numpy(np.ascontiguousarray(np.stack([*map(np.asarray, pictures)]).transpose(0, 3, 1, 2)))
+        x_hat = self.receiver.synthesize_batch(symbols, headers)
         for picture, header in zip(x_hat, headers, strict=True):
             if header.gray:
                 picture[:] = (picture.sum(0) + 1) // 3
@@ -341,12 +359,6 @@ class Codec:
         container = unpack(data, max_pixels=max_pixels)
         symbols = self._parse(container, container.header.padded)
         return symbols.z, symbols.y
-
-    def _decode(
-        self, data: Buffer, header: Header, region: tuple[int, int, int, int] | None, scale: float
-    ) -> Image.Image:
-        area, factor = _area(region, header), _factor(scale)
-        return self._show(self.receiver, unpack(data, header=header, area=needed_around(area, header)), area, factor)
 
     def _show(
         self, receiver: ExactReceiver | FloatReceiver, container: Container, area: Box, factor: int
@@ -369,9 +381,11 @@ class Codec:
         streams = self.workers.map(lambda box: self.tile_coder.encode(symbols, box, header.level), header.tiles())
         return pack(header, sections, streams)
 
-    def _pack_verified(self, symbols: Symbols, header: Header, sections: dict[SectionKind, bytes]) -> bytes:
+    def _pack_verified(
+        self, symbols: Symbols, header: Header, sections: dict[SectionKind, bytes], alpha: NDArray[np.uint8] | None
+    ) -> bytes:
         """The file with the digest of what its symbols become here, decoded from its bytes to see that it holds."""
-        shown = Picture(self.normative.synthesize(symbols, header, header.bounds), header.gray)
+        shown = Picture(self.normative.synthesize(symbols, header, header.bounds), header.gray, alpha=alpha)
         data = self._pack(symbols, header, sections | {SectionKind.DIGEST: make_digest(from_picture(shown))})
         self.verify(data, max_pixels=header.pixels)
         return data
@@ -432,7 +446,7 @@ def _sections(picture: Picture, header: Header, *, digest: bool) -> dict[Section
     if picture.alpha is not None:
         sections[SectionKind.ALPHA] = encode_alpha(picture.alpha, header)
     if digest:
-        sections[SectionKind.DIGEST] = bytes(digest_size(header))
+        sections[SectionKind.DIGEST] = bytes(DIGEST_SIZE)
     return sections
 
 
@@ -489,4 +503,4 @@ def decode_shipped(
 ) -> Image.Image:
     """The picture of a file with the shipped weights that it needs: aecodec.decode."""
     header = read_header(data, max_pixels=max_pixels)
-    return codec_for(header.model_id, device)._decode(data, header, region, scale)
+    return codec_for(header.model_id, device).decode_behind(header, data, region=region, scale=scale)

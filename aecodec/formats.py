@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ _HEIF = Plugin("HEIF", "pillow_heif", "pillow-heif")
 PLUGINS = dict.fromkeys((".heic", ".heics", ".heif", ".heifs", ".hif"), _HEIF)  # by suffix
 PLUGINS[".jxl"] = Plugin("JXL", "pillow_jxl", "pillow-jxl-plugin")
 AEC = "AECODEC"  # Pillow's name of our format
+_DRAWN_BY_WINDOWS = {".emf", ".wmf"} if sys.platform != "win32" else set()  # nowhere else can Pillow read them
 _NO_PICTURES = ("BUFR", "GRIB", "HDF5", "MPEG", AEC)  # Pillow knows their names, not what is in them
 
 
@@ -37,9 +39,12 @@ def picture_suffixes() -> set[str]:
     register_plugins()
     Image.init()
     readable = {*Image.OPEN, "MPO"}.difference(_NO_PICTURES)  # MPO is opened as JPEG
-    return {suffix for suffix, name in Image.registered_extensions().items() if name in readable}
+    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in readable}
+    return suffixes - _DRAWN_BY_WINDOWS
 
 
 def plugin_hint(suffix: str) -> str:
-    """What to install for a suffix, in words; empty where no plugin is for it."""
+    """What Pillow needs for a suffix, in words; empty where that is unknown."""
+    if suffix in _DRAWN_BY_WINDOWS:
+        return "Windows is needed"
     return f"install {PLUGINS[suffix].package}" if suffix in PLUGINS else ""

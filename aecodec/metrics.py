@@ -34,6 +34,8 @@ def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     Mean over channels. Both sides must exceed MS_SSIM_MIN_SIDE, since the coarsest of the 5 scales needs its window.
     """
     _check_pair(a, b)
+    if a.ndim > 3:
+        raise InputError(f"pictures must be [H, W] or [H, W, C], got {a.shape}")
     if min(a.shape[:2]) <= MS_SSIM_MIN_SIDE:
         raise InputError(f"ms_ssim needs sides above {MS_SSIM_MIN_SIDE} pixels, got {a.shape[1]}x{a.shape[0]}")
     x: NDArray[np.generic]
@@ -91,10 +93,14 @@ def bd_rate(
 
 
 def _check_pair(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> None:
+    if not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray):
+        raise InputError(f"pictures must be uint8 arrays, got {type(a).__name__} and {type(b).__name__}")
     if a.shape != b.shape:
         raise InputError(f"pictures differ in shape: {a.shape} and {b.shape}")
     if a.dtype != np.uint8 or b.dtype != np.uint8:
         raise InputError(f"pictures must be uint8, got {a.dtype} and {b.dtype}")
+    if a.ndim < 2 or not a.size:
+        raise InputError(f"pictures must be [H, W] or [H, W, C], got {a.shape}")
 
 
 def _mean_terms(x: NDArray[np.generic], y: NDArray[np.generic]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

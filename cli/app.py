@@ -12,9 +12,9 @@ import click
 
 import aecodec
 from aecodec.cli import coding, inspection, training
-from aecodec.cli.files import MisuseError, reason
+from aecodec.cli.files import MisuseError
 from aecodec.cli.options import reporting, share_freed_memory
-from aecodec.cli.reporter import Reporter
+from aecodec.cli.reporter import Reporter, printable, reason, told
 
 
 class Group(click.Group):
@@ -32,14 +32,17 @@ class Group(click.Group):
                 return super().invoke(ctx)
         except aecodec.UnsupportedError as error:
             hint = " (--weights names a file of others)" if "needs weights" in str(error) else ""
-            raise click.ClickException(f"{error}{hint}") from error
+            raise click.ClickException(told(error) + hint) from error
         except MisuseError as error:
-            raise click.UsageError(str(error)) from error
+            raise click.UsageError(told(error)) from error
         except aecodec.CodecError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(told(error)) from error
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(f"{name}{error.strerror or error}") from error
+            raise click.ClickException(printable(f"{name}{error.strerror or error}")) from error
+        except click.ClickException as error:
+            error.message = told(error)  # type: ignore[misc] # final for click, whose message it is no more
+            raise
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, click.exceptions.Exit | click.Abort) or reason(error) != "out of memory":
                 raise

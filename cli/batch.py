@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -22,6 +22,7 @@ from aecodec.cli.reporter import Reporter, printable
 from aecodec.cli.table import Table
 from aecodec.cli.urls import Place, place
 
+Failure = TypeVar("Failure", bound=BaseException)
 Work = Callable[[Job], Outcome]
 Engine = Callable[[Iterable[Job], Work], Generator[Outcome, None, None]]  # outcomes in the order in which they come
 
@@ -64,22 +65,30 @@ def run(
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     count = len(found.jobs) + len(found.failed)
     if stop is not None:
-        raise Stopped(stop, "\n".join([f"stopped after {len(outcomes)} of {count} files", *_failures(failed, count)]))
+        raise _listing(Stopped(stop, f"stopped after {len(outcomes)} of {count} files"), _failures(failed, count))
     check_failures(failed, count)
 
 
 def check_failures(failed: list[Outcome], count: int) -> None:
     """Raises InputError with the list of what failed of so many files, if anything did."""
     if failed:
-        raise InputError("\n".join(_failures(failed, count)))
+        first, *others = _failures(failed, count)
+        raise _listing(InputError(first), others)
 
 
 def _failures(failed: list[Outcome], count: int) -> list[str]:
     return (
-        [f"{len(failed)} of {count} files failed", *(printable(one.error, one.source) for one in failed)]
+        [f"{len(failed)} of {count} files failed", *(line for one in failed for line in one.error.split("\n"))]
         if failed
         else []
     )
+
+
+def _listing(error: Failure, lines: list[str]) -> Failure:
+    """An error with a note for each line."""
+    for line in lines:
+        error.add_note(line)
+    return error
 
 
 class _Log:

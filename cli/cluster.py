@@ -15,6 +15,7 @@ from aecodec import InputError
 from aecodec.cli.batch import Engine, Work
 from aecodec.cli.files import remove_leftovers
 from aecodec.cli.folders import Job, Outcome, failure
+from aecodec.cli.reporter import printable
 from aecodec.cli.urls import Place
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _finished(client: Client, work: Work, jobs: list[Job]) -> Iterator[tuple[Job
         except KilledWorker:
             outcome = None
         except Exception as error:  # a worker without aecodec, a scheduler that is gone: the report stays complete
-            outcome = failure(job, str(error) or type(error).__name__)
+            outcome = failure(job, printable(str(error) or type(error).__name__))
         yield job, outcome
     for job in waiting.values():
         yield job, failure(job, "all workers died, and no other could be started")

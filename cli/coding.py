@@ -183,9 +183,9 @@ def decode(
 
     Of a folder, or of several sources, photo.jpg.aec becomes photo.jpg.png and photo.aec photo.png, in the folder
     TARGET or else beside it: .aec goes and the suffix of --format comes, so that names differ and stay. There a picture
-    is never replaced without --force: if it is not older and of the same size (with --region, equal) it is up to date,
-    its pixels unseen, else that file fails. A bad file stops nothing: failures are listed at the end. A single TARGET
-    is replaced.
+    is never replaced without --force: if it is the same it is up to date, else that file fails. A whole picture gets
+    the time of its file: of this time and of its size, it counts as the same unseen. A bad file stops nothing: failures
+    are listed at the end. A single TARGET is replaced.
 
     \b
     aecodec decode photo.aec photo.png
@@ -198,7 +198,7 @@ def decode(
     many.check(places)
     options: dict[str, Any] = {"region": region, "scale": SCALES[scale], "max_pixels": max_pixels}
     if places.many:
-        suffix = f".{named or 'png'}".lower()
+        suffix = f".{(named or 'png').removeprefix('.')}".lower()
         engine, device, threads = many.share(device, threads)
         form = image_format(Path(f"any{suffix}"))
         mine = weights and weights.absolute()  # workers may be in another folder
@@ -210,7 +210,7 @@ def decode(
         return
     (source,), target = places.sources, places.target
     assert target is not None
-    form = image_format(Path(f"any.{named}") if named else target)
+    form = image_format(Path(f"any.{named.removeprefix('.')}") if named else target)
     check_target(target, form, source, weights)
     remove_leftovers(target.parent)
     with open_data(source) as data:
@@ -218,7 +218,7 @@ def decode(
         header = aecodec.read_header(data, max_pixels=max_pixels)
         codec = codec_for(header, weights, device, threads)
         report.timing("load model")
-        image, losses = tasks.decoded(codec, data, options, rescue=rescue)
+        image, losses = tasks.decoded(codec, header, data, options, rescue=rescue)
         report.timing("decode")
     replace_file(target, image_file(image, form))
     report.timing("write")

@@ -15,9 +15,8 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
-import aecodec
 from aecodec import DigestError, FormatError, InputError, PictureWarning, UnsupportedError
 from aecodec.cli.urls import Place, Url
 from aecodec.format.container import MAX_PIXELS, Data
@@ -80,6 +79,7 @@ def open_picture(path: Place, data: Data | None = None) -> Iterator[Image.Image]
     """An image file, or data that were read from it, as far as its header. Raises InputError, which names it."""
     with _PILLOW:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # to_picture checks the size before it loads
+        block, PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
         try:
             with _open(_content(path) if data is None else BytesIO(data), path) as image:
                 yield image
@@ -92,16 +92,7 @@ def open_picture(path: Place, data: Data | None = None) -> Iterator[Image.Image]
         except Exception as error:  # Pillow's parsers raise whatever a broken file makes them raise
             raise InputError(f"{path} cannot be read: {error}") from error
         finally:
-            Image.MAX_IMAGE_PIXELS = limit
-
-
-def reason(error: BaseException) -> str:
-    """What to tell of an error that a file or this machine has caused: a line without a traceback."""
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error)):  # torch's
-        return "out of memory"
-    if isinstance(error, aecodec.CodecError | OSError):
-        return str(error)
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+            Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = limit, block
 
 
 def is_stream(path: Place) -> bool:
@@ -264,10 +255,25 @@ def _open(source: Path | BytesIO, path: Place) -> Image.Image:
         return Image.open(source)
     except UnidentifiedImageError:
         register_plugins()
+    except Exception:
+        return _open_broken(source)
     try:
         return Image.open(source)
     except UnidentifiedImageError as error:
+        with suppress(Exception):
+            return _open_broken(source)
         raise InputError(f"no image that Pillow can read{_hint(path)}") from error
+
+
+def _open_broken(source: Path | BytesIO) -> Image.Image:
+    """A PNG file whose metadata are broken, as a PictureWarning then tells; its pixels are no less checked."""
+    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
+    try:
+        image = Image.open(source)
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
+    warnings.warn("metadata of this file are broken: not all of them may be kept", PictureWarning, stacklevel=2)
+    return image
 
 
 def _hint(path: Place) -> str:

@@ -12,6 +12,7 @@ import click
 
 from aecodec import InputError
 from aecodec.cli.files import format_of, is_stream
+from aecodec.cli.reporter import printable
 from aecodec.cli.urls import Place, Url, place
 from aecodec.formats import plugin_hint
 
@@ -33,13 +34,14 @@ class Outcome(NamedTuple):
     bytes_before: int = 0
     bytes_after: int = 0
     psnr: float | None = None
-    error: str = ""
+    error: str = ""  # lines, in which names are printable
     notes: str = ""  # what of the picture is not kept
 
 
 def failure(job: Job, reason: str) -> Outcome:
-    """The outcome of a file that could not be done."""
-    message = reason if str(job.source) in reason else f"{job.source}: {reason}"
+    """The outcome of a file that could not be done, for a reason as reporter.told has it."""
+    name = printable(str(job.source))
+    message = reason if name in reason else f"{name}: {reason}"
     return Outcome(str(job.source), str(job.target or ""), "failed", error=message)
 
 
@@ -122,7 +124,7 @@ def plan(places: Places, suffixes: set[str], rename: Rename | None, *, recursive
     counts = Counter(files.values())
     shared = [job for job, file in files.items() if file is not None and counts[file] > 1]
     found.jobs[:] = [job for job, file in files.items() if file is None or counts[file] == 1]
-    found.failed.extend(failure(job, f"another would be written to {job.target} too") for job in shared)
+    found.failed.extend(failure(job, printable(f"another would be written to {job.target} too")) for job in shared)
     if not (found.jobs or found.failed):
         raise InputError(
             ", ".join(filter(None, [f"{places.sources[0]} holds no files to work on", tell_skipped(found)]))

@@ -14,7 +14,7 @@ from aecodec import CodecError
 from aecodec.cli import tasks
 from aecodec.cli.batch import check_failures
 from aecodec.cli.codecs import read_shown
-from aecodec.cli.files import open_data, read_once, reason
+from aecodec.cli.files import open_data, read_once
 from aecodec.cli.folders import Plan, failure, plan, read_sources, tell_skipped
 from aecodec.cli.options import (
     DEVICE,
@@ -25,9 +25,10 @@ from aecodec.cli.options import (
     Many,
     codec_options,
     folder_options,
+    refuse_one,
     reporting,
 )
-from aecodec.cli.reporter import Reporter, printable
+from aecodec.cli.reporter import Reporter, printable, reason
 from aecodec.cli.urls import Place
 from aecodec.format.container import FORMAT_VERSION, STRIDE, SectionKind, unpack
 
@@ -113,7 +114,7 @@ def info(
         list_files(plan(places, {".aec"}, None, recursive=recursive), max_pixels, as_json=as_json)
         return
     if recursive:
-        raise click.UsageError(f"--recursive is for a folder, {places.sources[0]} is none")
+        refuse_one("--recursive is", places.sources[0])
     facts = file_facts(places.sources[0], max_pixels)
     click.echo(json.dumps(facts) if as_json else file_table(facts))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import click
 
@@ -106,12 +106,7 @@ class Many(NamedTuple):
         if self.address and (self.jobs or self.engine != "dask"):
             raise click.UsageError("--cluster is for --engine dask, and has workers of its own in place of --jobs")
         if not places.many and any(self):
-            source = places.sources[0]
-            if isinstance(source, Path) and not source.exists():
-                raise InputError(f"no folder {source}")
-            raise click.UsageError(
-                f"--recursive, --jobs, --engine, --dry-run, --force and --report are for a folder, {source} is none"
-            )
+            refuse_one("--recursive, --jobs, --engine, --dry-run, --force and --report are", places.sources[0])
 
     def share(self, device: str, threads: int | None) -> tuple[batch.Engine, str, int | None]:
         """What works on the files; the device and the threads that each of its processes has."""
@@ -137,6 +132,13 @@ class Many(NamedTuple):
             weights=task.weights,
             unseen=task.unseen,
         )
+
+
+def refuse_one(options: str, source: Place) -> NoReturn:
+    """Raise what is wrong with options for folders: UsageError for a file, InputError where nothing is."""
+    if isinstance(source, Path) and not source.exists():
+        raise InputError(f"no folder {source}")
+    raise click.UsageError(f"{options} for a folder, {source} is none")
 
 
 def folder_options(*, writes: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -10,17 +10,31 @@ from contextlib import contextmanager
 
 import click
 
+import aecodec
 from aecodec.cli.files import is_stream
 from aecodec.cli.urls import Place
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # would end the line, or speak to the terminal
+# What would end the line, speak to the terminal, turn what follows, or is no character.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def printable(text: str, name: str | None = None) -> str:
-    """A name of a file, or a text with that name in it, as one line: its control characters are written as escapes."""
-    if name is None:
-        return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
-    return text.replace(name, printable(name))
+def printable(text: str) -> str:
+    """A text with names of files in it as one line: control characters are written as escapes."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def told(error: BaseException) -> str:
+    """What an error says as one line, and as one more for each of its notes (add_note)."""
+    return "\n".join(map(printable, [str(error), *getattr(error, "__notes__", ())]))
+
+
+def reason(error: BaseException) -> str:
+    """What to tell of an error that a file or this machine has caused, as told has it: without a traceback."""
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error)):  # torch's
+        return "out of memory"
+    if isinstance(error, aecodec.CodecError | OSError):
+        return told(error)
+    return printable(f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 class Reporter:
@@ -38,7 +52,7 @@ class Reporter:
     def note(self, message: Warning | str, *_: object) -> None:
         """What warnings call."""
         if not self.quiet:
-            click.echo(f"Note: {message}", err=True)
+            click.echo(f"Note: {printable(str(message))}", err=True)
 
     @contextmanager
     def bar(self, *, shown: bool) -> Iterator[Callable[[float], None] | None]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -20,11 +23,11 @@ from aecodec.cli.files import (
     open_data,
     open_picture,
     read_picture,
-    reason,
     replace_file,
 )
 from aecodec.cli.folders import Job, Outcome, failure
-from aecodec.cli.urls import Place
+from aecodec.cli.reporter import reason
+from aecodec.cli.urls import Place, Url
 from aecodec.format.container import (
     DEFAULT_QUALITY,
     MAGIC,
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 
 _METADATA = (SectionKind.ICC, SectionKind.EXIF, SectionKind.XMP, SectionKind.DENSITY)
 _FILLED = 0.97  # share of a size target that the search uses at least, and some tolerance
+_SAME_TIME = 1e-5  # seconds by which times differ that are the same, written as a float
 _SLACK = 0.1  # dB by which the search may exceed a target
 
 
@@ -148,7 +152,7 @@ class Encoding(NamedTuple):
 
     def look(self, job: Job) -> None:
         if isinstance(job.source, Path):
-            with open_picture(job.source):
+            with noting(), open_picture(job.source):
                 pass
         self.refuse_other(job)
 
@@ -205,16 +209,17 @@ class Decoding(NamedTuple):
     unseen: str = ""
 
     def is_current(self, job: Job) -> bool:
-        """Whether a picture is there that is not older, and as large as it would be, turned or not.
+        """Whether a picture is there with the time of its file, and as large as it would be, turned or not.
 
-        That of a region, and what is left of a damaged file, tell by no header what they are: the work finds it out.
+        What has another time (an original perhaps), that of a region, and what is left of a damaged file do not tell
+        what they are: the work finds it out.
         """
         try:
-            if self.force or self.options["region"] or not _is_newer(job):
+            if self.force or self.options["region"] or not _is_dated(job):
                 return False
             with open_data(job.source) as data:
                 header = unpack(data, max_pixels=self.options["max_pixels"]).header
-            with open_picture(_target(job)) as image:
+            with noting(), open_picture(_target(job)) as image:
                 sides = (header.width, header.height)
                 return sorted(image.size) == sorted(-int(-side * self.options["scale"] // 1) for side in sides)
         except (OSError, CodecError):  # the work on it will tell
@@ -228,18 +233,19 @@ class Decoding(NamedTuple):
 
     def work(self, job: Job) -> Outcome:
         target = _target(job)
-        if not (self.options["region"] or self.rescue):
-            self.refuse_other(job)
+        times = _stat(job.source)
         with open_data(job.source) as data:
             header = aecodec.read_header(data, max_pixels=self.options["max_pixels"])
             codec = codec_for(header, self.weights, self.device, self.threads)
-            image, losses = decoded(codec, data, self.options, rescue=self.rescue)
+            image, losses = decoded(codec, header, data, self.options, rescue=self.rescue)
             size = len(data)
         file = image_file(image, self.form)
         is_current = not self.force and target.exists() and target.read_bytes() == file
         if not is_current:
             self.refuse_other(job)
             replace_file(target, file)
+        if not (losses or self.options["region"]):
+            _date(target, times)
         tell_losses(losses, header)
         if is_current:
             return Outcome(str(job.source), str(target), "up to date")
@@ -284,25 +290,41 @@ def _is_newer(job: Job) -> bool:
     return target.exists() and target.stat().st_mtime >= job.source.stat().st_mtime
 
 
+def _is_dated(job: Job) -> bool:
+    """Whether a picture is there that has the time of its file, or is not older where it is none of this machine."""
+    target = _target(job)
+    if isinstance(target, Url):
+        return _is_newer(job)
+    return target.exists() and abs(target.stat().st_mtime - job.source.stat().st_mtime) < _SAME_TIME
+
+
+def _date(target: Place, status: Any) -> None:
+    """Give a picture the time of its file, as unpackers of archives do."""
+    if isinstance(target, Path) and math.isfinite(status.st_mtime):
+        with suppress(OSError):  # the work will find out what is current, a second time
+            os.utime(target, (status.st_mtime, status.st_mtime))
+
+
 def decoded(
-    codec: aecodec.Codec, data: Data, options: dict[str, Any], *, rescue: bool
+    codec: aecodec.Codec, header: Header, data: Data, options: dict[str, Any], *, rescue: bool
 ) -> tuple[Image.Image, Sequence[Loss]]:
     """The picture of a file, or what is left of it and what is lost."""
-    return codec.decode_partial(data, **options) if rescue else (codec.decode(data, **options), [])
+    if rescue:
+        return codec.decode_partial(data, **options)
+    return codec.decode_behind(header, data, region=options["region"], scale=options["scale"]), []
 
 
 def tell_losses(losses: Sequence[Loss], header: Header) -> None:
-    """Raises FormatError with a list of what was lost of a file, if anything was."""
+    """Raises FormatError with a note for each part of a file that was lost, if anything was."""
     if losses:
-        lines = [f"lost: {_place(loss)}{loss.reason}" for loss in losses]
         tiles = sum(loss.box is not None and not loss.in_part for loss in losses)
         count = len(header.tiles())
         in_part = ", one in part" if any(loss.in_part for loss in losses) else ""
-        raise aecodec.FormatError(
-            "\n".join(
-                [f"the file is damaged, {tiles} of {count} tiles {'is' if tiles == 1 else 'are'} lost{in_part}", *lines]
-            )
-        )
+        damage = f"the file is damaged, {tiles} of {count} tiles {'is' if tiles == 1 else 'are'} lost{in_part}"
+        error = aecodec.FormatError(damage)
+        for loss in losses:
+            error.add_note(f"lost: {_place(loss)}{loss.reason}")
+        raise error
 
 
 def _stat(place: Place) -> Any:
@@ -332,8 +354,6 @@ def verify_file(
     source: Place, original: Place | None, device: str, weights_file: Path | None, threads: int | None, max_pixels: int
 ) -> Iterator[tuple[str, str]]:
     """Each check and what it found. Raises CodecError at the first that fails."""
-    from aecodec.format.digest import TOLERANCE  # brings numpy
-
     with open_data(source) as data:
         container = unpack(data, max_pixels=max_pixels)
         header, sections, tiles = container
@@ -342,9 +362,9 @@ def verify_file(
         codec = codec_for(header, weights_file, device, threads)
         codec.check_weights(header)
         yield "weights", f"{header.model_id:08x}"
-        image, difference = codec.verify(container)
+        image, digest = codec.verify(container)
     yield "decode", f"{image.width}x{image.height} {image.mode}"
-    yield "digest", "none in the file" if difference is None else f"within {difference} of 255, {TOLERANCE} is allowed"
+    yield "digest", "none in the file" if digest is None else f"{digest.hex()}, equal"
     if original is not None:
         from aecodec import metrics
 

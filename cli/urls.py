@@ -116,12 +116,12 @@ Place = Path | Url
 
 
 def place(text: str) -> Place:
-    """What a command's argument names; file:// is a path like any other, and replaced as atomically.
+    """What a command's argument names; file:/ is a path like any other, and replaced as atomically.
 
     Raises InputError for a file of another machine.
     """
-    if text[:7].lower() == "file://":
-        host, slash, path = text[7:].partition("/")
+    if text[:6].lower() == "file:/":
+        host, slash, path = text[7:].partition("/") if text[6:7] == "/" else ("", "", text[5:])
         if host not in ("", "localhost"):
             raise InputError(f"{text} is a file of the machine {host}, not of this one")
         path = os.fsdecode(unquote_to_bytes(os.fsencode(slash + path)))

@@ -106,7 +106,7 @@ typedef enum aecodec_section {
   AECODEC_EXIF = 0x82,    /* from the TIFF header on; pixels are not turned by its orientation */
   AECODEC_XMP = 0x83,     /* packet */
   AECODEC_DENSITY = 0x84, /* u32 horizontal, u32 vertical, little-endian, in ten-thousandths of dots per inch */
-  AECODEC_DIGEST = 0x85   /* of the reconstruction, see docs/format.md */
+  AECODEC_DIGEST = 0x85   /* of the decoded picture: see aecodec_digest */
 } aecodec_section;
 
 /* Finds a section of metadata and checks its CRC: *payload points into `file`, and is NULL where there is no such section. */
@@ -142,6 +142,13 @@ AECODEC_API aecodec_status aecodec_output_size(const aecodec_info *info, const a
  * the machine. Beside `pixels`, memory does not grow with the height of a picture above 16 megapixels. */
 AECODEC_API aecodec_status aecodec_decode(const aecodec_weights *weights, const void *file, size_t size,
                                           const aecodec_options *options, void *pixels, size_t stride, size_t pixels_size,
+                                          aecodec_error *error);
+
+#define AECODEC_DIGEST_SIZE 16
+
+/* The digest of pixels as aecodec_decode writes them without options: where the section AECODEC_DIGEST of the file holds the same
+ * AECODEC_DIGEST_SIZE bytes, the picture is what the encoder saw, to the last bit. */
+AECODEC_API aecodec_status aecodec_digest(const aecodec_info *info, const void *pixels, size_t stride, uint8_t *digest,
                                           aecodec_error *error);
 
 #ifdef __cplusplus

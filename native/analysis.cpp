@@ -17,6 +17,11 @@ namespace aecodec {
 
 namespace {
 
+// The cost of a strip of which some cells in width and height are made twice
+auto halo_of(int cells) {
+  return [cells](int width, int height) { return double(width + cells) * (height + cells); };
+}
+
 constexpr int kPatch = 8;                              // pixels that become one position in a row, at first
 constexpr std::size_t kPatchSize = kPatch * kPatch * 3;  // [row, column, channel]
 constexpr int kWidest = 64;                            // positions of y of a strip: more do not stay in the cache
@@ -271,7 +276,7 @@ void Analysis::analyze(const std::uint8_t* pixels, Size size, int level, const B
   const auto y = [&](int row, int column) {
     return out + (unsigned_(row - all.top) * unsigned_(all.width()) + unsigned_(column - all.left)) * n.M;
   };
-  for_strips(all, kWidest, 3, threads, [&](const Box& cells) {
+  for_strips(all, best_strips(all, kWidest, threads, halo_of(3)), threads, [&](const Box& cells) {
     const std::size_t positions = unsigned_(cells.width());
     std::vector<float> patches;
     const auto gather = [&](int row, const Span& span) {
@@ -316,7 +321,7 @@ void Analysis::hyper_analyze(const float* y, const Box& window, Size padded, int
   const Network& n = *network_;
   const auto gains = gains_at(n.hyper, level);
   const Box all = area.reduced(kStride), seen = window.reduced(kYStride);
-  for_strips(all, kWidest * kYStride / kStride, 2, threads, [&](const Box& cells) {
+  for_strips(all, best_strips(all, kWidest * kYStride / kStride, threads, halo_of(2)), threads, [&](const Box& cells) {
     const auto first = [&](int row, const Ring<float>& to, const float*) {
       const float* x = y + (unsigned_(row - seen.top) * unsigned_(seen.width()) + unsigned_(to.span.begin - seen.left)) * n.M;
       n.kernel.pointwise(n.hyper_enter, FloatFinish::kStore, {x, n.M, to.span.size(), to.at(row), n.N});

@@ -16,6 +16,7 @@
 #include "decoding.hpp"
 #include "error.hpp"
 #include "receiver.hpp"
+#include "sha256.hpp"
 #include "tile.hpp"
 #include "weights.hpp"
 
@@ -275,5 +276,23 @@ aecodec_status aecodec_decode(const aecodec_weights* weights, const void* file, 
     need(weights, "weights");
     need(pixels, "pixels");
     decode(*weights, bytes(file, size, "file"), filled(options), static_cast<std::uint8_t*>(pixels), stride, pixels_size);
+  });
+}
+
+aecodec_status aecodec_digest(const aecodec_info* info, const void* pixels, size_t stride, uint8_t* digest, aecodec_error* error) {
+  return guarded(error, [&] {
+    need(info, "info");
+    need(pixels, "pixels");
+    need(digest, "digest");
+    const std::size_t row = std::size_t{info->width} * info->channels;
+    if (stride < row) refuse("stride needs " + std::to_string(row) + " bytes, got " + std::to_string(stride));
+    const auto byte = [](std::uint32_t value) { return static_cast<std::uint8_t>(value); };
+    const std::uint8_t front[] = {byte(info->width), byte(info->width >> 8), byte(info->height), byte(info->height >> 8),
+                                  byte(info->channels)};
+    aecodec::Sha256 sha256;
+    sha256.add(front, sizeof front);
+    for (std::size_t i = 0; i < info->height; ++i) sha256.add(static_cast<const std::uint8_t*>(pixels) + i * stride, row);
+    const aecodec::Sha256::Digest whole = sha256.digest();
+    std::copy_n(whole.begin(), AECODEC_DIGEST_SIZE, digest);
   });
 }

@@ -157,7 +157,7 @@ class Packer {
     const std::size_t merged = order.groups == 1 ? 1 : order.shuffle;  // without groups, all is one block
     const std::size_t size = order.groups == 1 ? outputs : width;
     auto* blocks = arena_.take<Block>(merged * order.groups);
-    const std::size_t panel = padded(size) * 2 * ((inputs + 1) / 2);
+    const std::size_t panel = padded(size) * depth(inputs);
     auto* weight = arena_.take<std::int16_t>(merged * order.groups * panel);
     auto* bias = arena_.take<std::int32_t>(merged * order.groups * padded(size));
     auto* multiplier = arena_.take<std::int32_t>(merged * order.groups * padded(size));
@@ -212,13 +212,16 @@ class Packer {
  private:
   std::size_t padded(std::size_t outputs) const { return (outputs + kernel_.lanes - 1) / kernel_.lanes * kernel_.lanes; }
 
+  std::size_t depth(std::size_t inputs) const { return packed_depth(kernel_.packing, inputs); }
+
   // Where the weight of output i and input k of a block stands: see Layer.
   std::size_t weight_place(std::size_t i, std::size_t k, std::size_t outputs, std::size_t inputs) const {
-    const std::size_t width = kernel_.lanes * kernel_.vectors, pairs = (inputs + 1) / 2, lane = i % kernel_.lanes;
+    if (kernel_.packing == Packing::kRows) return i * depth(inputs) + k;
+    const std::size_t width = kernel_.lanes * kernel_.vectors, lane = i % kernel_.lanes;
     const std::size_t panel = i / width, vectors = std::min(kernel_.vectors, (padded(outputs) - panel * width) / kernel_.lanes);
     const std::size_t vector = k / 2 * vectors + i % width / kernel_.lanes;
-    return panel * width * 2 * pairs + vector * 2 * kernel_.lanes +
-           (kernel_.paired ? 2 * lane + k % 2 : k % 2 * kernel_.lanes + lane);
+    return panel * width * depth(inputs) + vector * 2 * kernel_.lanes +
+           (kernel_.packing == Packing::kPaired ? 2 * lane + k % 2 : k % 2 * kernel_.lanes + lane);
   }
 
   Reader& reader_;

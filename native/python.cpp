@@ -139,6 +139,13 @@ void make_gradient(aecodec::Gradient* self, const nb::dict& arrays, const std::s
   new (self) aecodec::Gradient(HeldArrays(arrays).views, aecodec::floats(kernel_of(kernel)));
 }
 
+std::array<int, 2> strips(const Shape& padded, const Sides& area, int threads) {
+  const aecodec::Size size{padded[0], padded[1]};
+  aecodec::Receiver::require({0, 0, size.width, size.height}, size, 100, box(area));
+  const aecodec::Strips result = aecodec::Receiver::strips(size, box(area), threads);
+  return {result.columns, result.rows};
+}
+
 nb::list kernels() {
   nb::list names;
   for (std::size_t i = 0; aecodec::kernel(i) != nullptr; ++i) names.append(aecodec::kernel(i)->name);
@@ -213,14 +220,6 @@ void quantize(const aecodec::Receiver& receiver, Array<std::int8_t, 3> z, const 
   nb::gil_scoped_release release;
   receiver.quantize(symbols, {y.data(), box(y_window), index.data(), dead_zone.data()}, level, box(area), threads, out.data(),
                     step ? step->data() : nullptr, mean ? mean->data() : nullptr);
-}
-
-void predict_second(const aecodec::Receiver& receiver, Array<std::int8_t, 3> z, Array<std::int16_t, 3> y0, const Sides& window,
-                    const Shape& padded, int level, const Sides& area, int threads, Output<std::int32_t, 3> mean) {
-  const aecodec::SymbolWindow symbols = symbol_window(receiver, z, &y0, window, padded, level, area);
-  check_output(mean, receiver.M(), box(area).reduced(aecodec::kYStride));
-  nb::gil_scoped_release release;
-  receiver.predict_second(symbols, level, box(area), threads, mean.data());
 }
 
 template <typename Array3>
@@ -312,10 +311,9 @@ NB_MODULE(_native, m) {
       .def("predict_first", &predict_first, "z"_a.noconvert(), "window"_a, "padded"_a, "level"_a, "area"_a, "threads"_a,
            "step"_a.noconvert(), "mean"_a.noconvert())
       .def("quantize", &quantize, "z"_a.noconvert(), "window"_a, "y"_a.noconvert(), "y_window"_a, "index"_a.noconvert(),
-           "dead_zone"_a.noconvert(), "padded"_a, "level"_a, "area"_a, "threads"_a, "out"_a.noconvert(), "step"_a.noconvert() = nb::none(),
-           "mean"_a.noconvert() = nb::none())
-      .def("predict_second", &predict_second, "z"_a.noconvert(), "y0"_a.noconvert(), "window"_a, "padded"_a, "level"_a,
-           "area"_a, "threads"_a, "mean"_a.noconvert())
+           "dead_zone"_a.noconvert(), "padded"_a, "level"_a, "area"_a, "threads"_a, "out"_a.noconvert(),
+           "step"_a.noconvert() = nb::none(), "mean"_a.noconvert() = nb::none())
+      .def_static("strips", &strips, "padded"_a, "area"_a, "threads"_a)
       .def_static("kernels", &kernels);
   nb::class_<aecodec::Analysis>(m, "Analysis")
       .def("__init__", &make_analysis, "arrays"_a, "kernel"_a = "")

@@ -159,7 +159,6 @@ struct Receiver::Request {
   std::int32_t* y_hat = nullptr;
   std::int32_t* step = nullptr;
   std::int32_t* mean0 = nullptr;
-  std::int32_t* mean1 = nullptr;  // from y0 in place of y
   const Latent* latent = nullptr;  // what symbols are made from, in place of y
   std::int16_t* coded = nullptr;
   std::int32_t *coded_step = nullptr, *coded_mean = nullptr;  // may be missing
@@ -372,9 +371,8 @@ void Receiver::Strip::need_first(int row) {
     for (int parity = 0; parity < 2 && unsigned_(parity) < span.size(); ++parity) {
       const int column = span.begin + parity;
       const std::size_t h = first_half(at, column), positions = (span.size() - unsigned_(parity) + 1) / 2;
-      if (r_.mean1 == nullptr)
-        pointwise(n_.mean0_leave[h], Finish::kWide,
-                  {out_ + unsigned_(parity) * n_.context, 2 * n_.context, positions, mean_, n_.half});
+      pointwise(n_.mean0_leave[h], Finish::kWide,
+                {out_ + unsigned_(parity) * n_.context, 2 * n_.context, positions, mean_, n_.half});
       if (r_.mean0 != nullptr) {
         write(r_.mean0, at, h * n_.half, n_.half, column, 2, mean_, positions);
         continue;
@@ -383,10 +381,6 @@ void Receiver::Strip::need_first(int row) {
       for (std::size_t p = 0; p < positions; ++p) {
         const int place = column + 2 * static_cast<int>(p);
         std::int16_t* y0 = features_.at(at, place);
-        if (r_.mean1 != nullptr) {
-          std::memcpy(y0, symbols_ + p * n_.half, n_.half * sizeof *y0);
-          continue;
-        }
         const std::size_t c = h * n_.half;
         n_.kernel.dequantize({n_.half, mean_ + p * n_.half, step_.at(at, place) + c, symbols_ + p * n_.half,
                               r_.y_gain.data() + c, y_hat_.at(at, place) + c, y0, u_.at(at, place) + c});
@@ -415,10 +409,6 @@ void Receiver::Strip::need_second(int row) {
       const std::size_t positions = (span.size() - unsigned_(parity) + 1) / 2;
       pointwise(n_.mean1_leave[h], Finish::kWide,
                 {out_ + unsigned_(parity) * n_.context, 2 * n_.context, positions, mean_, n_.half});
-      if (r_.mean1 != nullptr) {
-        write(r_.mean1, at, c, n_.half, column, 2, mean_, positions);
-        continue;
-      }
       read_symbols(at, h, column, positions);
       for (std::size_t p = 0; p < positions; ++p) {
         const int place = column + 2 * static_cast<int>(p);
@@ -577,8 +567,26 @@ Receiver::Receiver(const Arrays& arrays, std::size_t N, std::size_t M, const Ker
 Receiver::~Receiver() = default;
 Receiver::Receiver(Receiver&&) noexcept = default;
 
+// Stages look beyond a strip as far as the picture goes, those of the means farthest.
+Strips Receiver::strips(Size padded, const Box& area, int threads) {
+  constexpr struct {
+    double share;  // of the work
+    int halo;      // positions of y
+  } kStages[] = {{0.47, 0}, {0.22, 1}, {0.22, 3}, {0.09, 5}};
+  return best_strips(area.reduced(kYStride), kWidest, threads, [&](int width, int height) {
+    double cost = 0;
+    for (const auto& stage : kStages)
+      cost += stage.share * std::min(width + 2 * stage.halo, padded.width / kYStride) *
+              std::min(height + 2 * stage.halo, padded.height / kYStride);
+    return cost;
+  });
+}
+
 void Receiver::run(const Request& request, int threads) const {
-  for_strips(request.cells, kWidest, 2, threads, [&](const Box& cells) { Strip(*network_, request, cells).run(); });
+  const Box& cells = request.cells;
+  const Box area{cells.left * kYStride, cells.top * kYStride, cells.right * kYStride, cells.bottom * kYStride};
+  for_strips(cells, strips(request.symbols.padded, area, threads), threads,
+             [&](const Box& strip) { Strip(*network_, request, strip).run(); });
 }
 
 void Receiver::require(const Box& window, Size padded, int level, const Box& area, int factor) {
@@ -628,13 +636,6 @@ void Receiver::quantize(const SymbolWindow& symbols, const Latent& latent, int l
   request.coded = out;
   request.coded_step = step;
   request.coded_mean = mean;
-  run(request, threads);
-}
-
-void Receiver::predict_second(const SymbolWindow& symbols, int level, const Box& area, int threads, std::int32_t* mean) const {
-  require(symbols.window, symbols.padded, level, area);
-  Request request(*network_, symbols, level, area);
-  request.mean1 = mean;
   run(request, threads);
 }
 

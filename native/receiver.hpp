@@ -11,6 +11,7 @@
 #include "array.hpp"
 #include "box.hpp"
 #include "kernels/kernel.hpp"
+#include "strips.hpp"
 
 namespace aecodec {
 
@@ -52,6 +53,9 @@ class Receiver {
   // What is required above. Boxes and sizes may be any numbers.
   static void require(const Box& window, Size padded, int level, const Box& area, int factor = 1);
 
+  // How an area is cut for threads. REQUIRES: require() of the area.
+  static Strips strips(Size padded, const Box& area, int threads);
+
   // Pixels RGB of area.reduced(factor), rows `row_bytes` apart, each the mean of factor x factor (1, 2, 4 or 8).
   void render(const SymbolWindow& symbols, int level, const Box& area, int factor, int threads, std::uint8_t* out,
               std::size_t row_bytes) const;
@@ -69,9 +73,6 @@ class Receiver {
   // who want them.
   void quantize(const SymbolWindow& symbols, const Latent& latent, int level, const Box& area, int threads,
                 std::int16_t* out, std::int32_t* step = nullptr, std::int32_t* mean = nullptr) const;
-
-  // Means of the other half, from y0 in place of symbols.y: in the first half in 1/32, -32767..32767 (elsewhere not read).
-  void predict_second(const SymbolWindow& symbols, int level, const Box& area, int threads, std::int32_t* mean) const;
 
  private:
   struct Network;

@@ -47,32 +47,44 @@ struct Ring {
   T* at(int row) const { return at(row, span.begin); }
 };
 
-// Calls work(strip) for strips of cells no wider than `widest`, and for as many of them as keep the threads busy, at the
-// least cost of the `halo` cells in width and height that a strip does twice.
-template <typename Work>
-void for_strips(const Box& cells, int widest, double halo, int threads, const Work& work) {
+struct Strips {
+  int columns = 1, rows = 1;
+};
+
+// Strips of cells no wider than `widest`, and as many as keep the threads busy at the least cost. cost(width, height) is
+// that of one strip, in cells: with what strips do twice.
+template <typename Cost>
+Strips best_strips(const Box& cells, int widest, int threads, const Cost& cost) {
+  constexpr double kMemory = 4, kThread = 4;  // cells that could be made while a strip gets its memory, and one more its thread
   const int workers = std::clamp(threads, 1, 256), least = (cells.width() + widest - 1) / widest;
-  int columns = least, rows = 1;
-  double best = 0;
-  for (int i = least; i <= least + workers; ++i) {
-    for (int j = 1; j <= 4 * workers; ++j) {
-      const int width = (cells.width() + i - 1) / i, height = (cells.height() + j - 1) / j;
-      const int rounds = (i * j + workers - 1) / workers;
-      const double cost = rounds * (width + halo * (i > 1)) * (height + halo * (j > 1));
-      if (best == 0 || cost < best) {
-        best = cost;
-        columns = i;
-        rows = j;
+  Strips best{least, 1};
+  double lowest = 0;
+  for (int columns = least; columns <= std::min(least + workers, cells.width()); ++columns) {
+    const int most = std::clamp(4 * workers / columns, 1, cells.height());
+    for (int rows = 1; rows <= most; ++rows) {
+      const int width = (cells.width() + columns - 1) / columns, height = (cells.height() + rows - 1) / rows;
+      const double total = (kMemory + cost(width, height)) * ((columns * rows + workers - 1) / workers) +
+                           kThread * std::min(columns * rows, workers);
+      if (lowest == 0 || total < lowest) {
+        lowest = total;
+        best = {columns, rows};
       }
     }
   }
+  return best;
+}
+
+// Calls work(strip) for every strip.
+template <typename Work>
+void for_strips(const Box& cells, Strips strips, int threads, const Work& work) {
   const auto cut = [](int first, int size, int i, int parts) {
     return first + static_cast<int>(std::int64_t{size} * i / parts);
   };
-  parallel(unsigned_(columns * rows), workers, [&](std::size_t part) {
-    const int i = static_cast<int>(part) % columns, j = static_cast<int>(part) / columns;
-    const Box strip{cut(cells.left, cells.width(), i, columns), cut(cells.top, cells.height(), j, rows),
-                    cut(cells.left, cells.width(), i + 1, columns), cut(cells.top, cells.height(), j + 1, rows)};
+  parallel(unsigned_(strips.columns * strips.rows), std::clamp(threads, 1, 256), [&](std::size_t part) {
+    const int i = static_cast<int>(part) % strips.columns, j = static_cast<int>(part) / strips.columns;
+    const Box strip{cut(cells.left, cells.width(), i, strips.columns), cut(cells.top, cells.height(), j, strips.rows),
+                    cut(cells.left, cells.width(), i + 1, strips.columns),
+                    cut(cells.top, cells.height(), j + 1, strips.rows)};
     if (!strip.empty()) work(strip);
   });
 }

@@ -5,6 +5,7 @@ It is slow and checks little. What it is for: if it reproduces every golden file
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import struct
@@ -83,18 +84,11 @@ def read_alpha(header: Header, payload: bytes) -> Array:
     return alpha
 
 
-def digest(header: Header, pixels: Array) -> Array:
-    """Section 1.5, for pixels [H, W] or [H, W, 3] without alpha."""
-    channels = pixels.reshape(header.height, header.width, -1)
-    columns, rows = (min(8, (side + 63) // 64) for side in (header.width, header.height))
-    means = []
-    for i in range(rows):
-        for j in range(columns):
-            top, bottom = i * header.height // rows, (i + 1) * header.height // rows
-            left, right = j * header.width // columns, (j + 1) * header.width // columns
-            n = (bottom - top) * (right - left)
-            means += [(2 * int(total) + n) // (2 * n) for total in channels[top:bottom, left:right].sum((0, 1))]
-    return np.array(means)
+def digest(header: Header, pixels: Array) -> bytes:
+    """Section 1.5, for pixels [H, W] or [H, W, C]."""
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    front = struct.pack("<HHB", header.width, header.height, channels)
+    return hashlib.sha256(front + pixels.astype(np.uint8).tobytes()).digest()[:16]
 
 
 class Stream:

@@ -23,7 +23,7 @@ ROWS = [
     {"encoder"},
     {"codec"},
     {"plugins", "train"},
-    {"imageio", "numcodecs"},  # names that users import, for what is in plugins
+    {"imageio", "numcodecs", "zarr"},  # names that users import, for what is in plugins
 ]
 # What users may import, and so the commands: the package and these modules.
 PUBLIC = {
@@ -43,6 +43,7 @@ PUBLIC = {
 PARTS = {
     "aecodec.codec",
     "aecodec.coding.entropy",
+    "aecodec.networks.config",
     "aecodec.networks.model",
     "aecodec.coding.prior",
     "aecodec.coding.symbols",

@@ -83,6 +83,14 @@ def test_pictures_must_match() -> None:
         metrics.psnr(a, a[:3])
     with pytest.raises(InputError, match="uint8"):
         metrics.psnr(a, a.astype(float))
+    for other in (a.tolist(), "a.png", None):
+        with pytest.raises(InputError, match="pictures must be uint8 arrays, got ndarray and"):
+            metrics.psnr(a, other)  # type: ignore[arg-type]
+    for shape in ((), (5,), (0, 4, 3)):
+        with pytest.raises(InputError, match=r"pictures must be \[H, W\] or \[H, W, C\], got"):
+            metrics.psnr(np.zeros(shape, np.uint8), np.zeros(shape, np.uint8))
+    with pytest.raises(InputError, match=r"must be \[H, W\] or \[H, W, C\]"):
+        metrics.ms_ssim(np.zeros((1, 200, 200, 3), np.uint8), np.zeros((1, 200, 200, 3), np.uint8))
     for sides in ((160, 200, 3), (200, 160, 3)):
         with pytest.raises(InputError, match="above 160"):
             metrics.ms_ssim(np.zeros(sides, np.uint8), np.zeros(sides, np.uint8))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,8 @@ from support import DATA, psnr
 from aecodec import Codec, DigestError, FormatError
 from aecodec.cli.app import main
 from aecodec.decoder.exact import ExactReceiver
-from aecodec.format.container import Header, SectionKind, pack, unpack
-from aecodec.format.digest import check_digest, digest_size, make_digest
+from aecodec.format.container import SectionKind, pack, unpack
+from aecodec.format.digest import DIGEST_SIZE, check_digest, make_digest
 
 TINY = ["--weights", DATA / "tiny.safetensors"]
 
@@ -25,33 +27,35 @@ def run(*arguments: object) -> Result:
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
-@pytest.mark.parametrize(("width", "height"), [(1, 1), (64, 65), (700, 129)])
-def test_digest_stands_one_level_of_noise_and_no_more(mode: str, width: int, height: int) -> None:
-    rng = np.random.default_rng(width)
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (70, 600)])
+def test_digest_is_of_every_bit(mode: str, width: int, height: int) -> None:
     channels = len(Image.new(mode, (1, 1)).getbands())
-    pixels = rng.integers(3, 253, (height, width, channels), dtype=np.uint8)
-    noise = rng.integers(-1, 2, pixels.shape)
-    for offset in (-1, 0, 1):
-        for change in (np.full_like(noise, offset), noise * abs(offset)):
-            image, other = (
-                Image.fromarray(p.astype(np.uint8).squeeze(2 if channels == 1 else ()))
-                for p in (pixels, pixels + change)
-            )
-            digest = make_digest(image)
-            assert len(digest) == digest_size(Header(width, height, 100, 0, gray="L" in mode))
-            assert check_digest(digest, other) <= 1
-    pixels[:, :, 0] -= 3
-    with pytest.raises(DigestError, match="by up to 3 of 255, 1 is allowed"):
-        check_digest(digest, Image.fromarray(pixels.squeeze(2 if channels == 1 else ())))
+    data = np.random.default_rng(width).integers(0, 256, height * width * channels, np.uint8)
+    digest = make_digest(Image.frombytes(mode, (width, height), data.tobytes()))
+    front = struct.pack("<HHB", width, height, channels)
+    assert digest == hashlib.sha256(front + data.tobytes()).digest()[:16]
+    for place in {0, len(data) // 2, len(data) - 1}:
+        data[place] ^= 1
+        other = Image.frombytes(mode, (width, height), data.tobytes())
+        with pytest.raises(DigestError, match=f"its digest is {make_digest(other).hex()}, the file has {digest.hex()}"):
+            check_digest(digest, other)
+        data[place] ^= 1
+    check_digest(digest, Image.frombytes(mode, (width, height), data.tobytes()))
+
+
+def test_digest_is_of_the_shape_too() -> None:
+    shapes = ("L", (1, 12)), ("L", (12, 1)), ("L", (3, 4)), ("LA", (1, 6)), ("RGB", (2, 2)), ("RGBA", (1, 3))
+    assert len({make_digest(Image.new(mode, size)) for mode, size in shapes}) == len(shapes)
 
 
 def test_only_verified_files_have_a_digest(tiny: Codec, random_pixels: NDArray[np.uint8]) -> None:
     plain, verified = tiny.encode(random_pixels), tiny.encode(random_pixels, verify=True)
     header, sections, tiles = unpack(verified)
-    assert len(sections.pop(SectionKind.DIGEST)) == 2 * 2 * 3
+    digest = sections.pop(SectionKind.DIGEST)
+    assert len(digest) == DIGEST_SIZE
     assert pack(header, sections, tiles) == plain
-    assert tiny.verify(plain).difference is None
-    assert tiny.verify(verified).difference == 0
+    assert tiny.verify(plain).digest is None
+    assert tiny.verify(verified).digest == digest
     assert np.array_equal(np.asarray(tiny.decode(verified)), np.asarray(tiny.decode(plain)))
 
 
@@ -65,7 +69,7 @@ def test_digest_of_another_length_is_named(tiny: Codec) -> None:
     sections[SectionKind.DIGEST] += b"x"
     data = pack(header, sections, tiles)
     tiny.decode(data)  # which needs nothing of it
-    with pytest.raises(FormatError, match="digest of 150x130 RGB is 27 bytes, got 28"):
+    with pytest.raises(FormatError, match="digest needs 16 bytes, got 17"):
         tiny.verify(data)
 
 
@@ -74,7 +78,8 @@ def test_verify_tells_each_check(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     names = [line.split()[0] for line in result.output.splitlines()]
     assert names == ["structure", "checksums", "weights", "decode", "digest", "PSNR"]
-    assert "digest    within 0 of 255, 1 is allowed" in result.output
+    with Image.open(DATA / "golden" / "digest.png") as decoded:
+        assert f"digest    {make_digest(decoded).hex()}, equal" in result.output
     assert "digest    none in the file" in run("verify", DATA / "golden" / "alpha.aec", *TINY).output
     assert run("--quiet", "verify", DATA / "golden" / "digest.aec", *TINY).output == ""
 
@@ -100,7 +105,12 @@ def test_verify_names_what_is_wrong(tmp_path: Path) -> None:
         (good, ["--weights", DATA / "tiny_context.safetensors"], 2, "file needs weights"),
         (good, [*TINY, "--max-pixels", 19_499], 0, "150x130 is outside 1..19499 pixels"),
         (pack(header, sections, [bytes(8)]), TINY, 3, "impossible state"),
-        (pack(header, {SectionKind.DIGEST: wrong}, tiles), TINY, 3, "1 of 27 means differ, by up to 64 of 255"),
+        (
+            pack(header, {SectionKind.DIGEST: wrong}, tiles),
+            TINY,
+            3,
+            "picture is not what the encoder saw: its digest is",
+        ),
     ):
         bad.write_bytes(data)
         result = run("verify", bad, *weights)
@@ -122,13 +132,33 @@ def test_encode_verify_keeps_the_old_file_where_the_new_one_is_wrong(
     def drifting(*arguments: object) -> NDArray[np.uint8]:
         calls.append(arguments)
         pixels = synthesize(*arguments)  # type: ignore[arg-type]
-        return pixels // 2 if len(calls) > 1 else pixels
+        pixels[30, 40, 1] ^= len(calls) > 1
+        return pixels
 
     monkeypatch.setattr(ExactReceiver, "synthesize", drifting)
     result = run("encode", "--verify", source, target, *TINY)
     assert (result.exit_code, "picture is not what the encoder saw" in result.stderr) == (1, True), result.output
     assert target.read_bytes() == b"precious"
     assert len(calls) == 2
+
+
+def test_networks_of_floats_verify_by_the_integers(tiny: Codec, random_pixels: NDArray[np.uint8]) -> None:
+    floats = Codec.load(str(TINY[1]), backend="float")
+    data = floats.encode(random_pixels, verify=True)
+    assert floats.verify(data).digest == tiny.verify(data).digest
+    with pytest.raises(DigestError):
+        check_digest(tiny.verify(data).digest or b"", floats.decode(data))
+
+
+def test_digest_is_of_alpha_too(tiny: Codec) -> None:
+    """An encoder that writes another alpha than it was given."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (40, 50, 4), np.uint8)
+    header, sections, tiles = unpack(tiny.encode(pixels, verify=True))
+    _, other, _ = unpack(tiny.encode(np.dstack((pixels[:, :, :3], pixels[:, :, 3] ^ 1))))
+    sections[SectionKind.ALPHA] = other[SectionKind.ALPHA]
+    with pytest.raises(DigestError):
+        tiny.verify(pack(header, sections, tiles))
 
 
 def test_folders_are_verified_too(tmp_path: Path, coffee: Image.Image) -> None:

@@ -29,15 +29,13 @@ class SymbolReader:
             raise FormatError(str(error)) from error
 
     def read(self, indexes: NDArray[np.uint16], *, cut: bool = False) -> NDArray[np.int16]:
-        """The next len(indexes) symbols. Of data that is cut off, 0 for those behind its end; there reading ends."""
+        """The next len(indexes) symbols. Of data that is cut, 0 behind its end or first error, where reading ends."""
         symbols = np.zeros(len(indexes), np.int16)
         try:
             self._decoder.decode(indexes, self._tables, symbols)
-        except _native.EndError as error:
-            if not cut:
-                raise TruncatedError(str(error)) from error
         except _native.StreamError as error:
-            raise FormatError(str(error)) from error
+            if not cut:
+                raise (TruncatedError if isinstance(error, _native.EndError) else FormatError)(str(error)) from error
         return symbols
 
     def finish(self) -> None:

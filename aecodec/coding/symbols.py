@@ -84,7 +84,7 @@ class TileCoder:
     def parse(self, stream: bytes, symbols: Symbols, box: Box, level: int, *, cut: bool = False) -> None:
         """Write the symbols of a tile. Raises FormatError for a stream that encode cannot have written.
 
-        Of a stream that is cut off: all z, and y as far as it goes, 0 behind. It must hold all z.
+        Of a stream that is cut off: all z, and y as far as it goes or is none, 0 behind. It must hold all z.
         """
         reader = entropy.SymbolReader(stream, self.tables)
         place = box.relative_to(symbols.window)

@@ -92,13 +92,13 @@ class Target:
         return None
 
     def __str__(self) -> str:
-        return f"{self.name} of {self.value:g}" if self.is_size else f"{self.name} of {self._shown(self.value)}"
+        return f"{self.name} of {self.value:.15g}" if self.is_size else f"{self.name} of {self._shown(self.value)}"
 
     def _shown(self, value: float) -> str:
         """A value as search measures it."""
         if self.is_size:
             return f"{round(math.exp(value))} bytes"
-        return f"{value:.2f} dB" + (f" ({1 - 10 ** (-value / 10):.4f})" if self.name == "ms_ssim" else "")
+        return f"{value:.2f} dB" + (f" ({1 - 10 ** (-value / 10):.7g})" if self.name == "ms_ssim" else "")
 
 
 def pick_target(

@@ -156,8 +156,9 @@ def _blocks(image: Image.Image, named: Collection[str]) -> tuple[dict[str, Any],
     """
     info: dict[Any, Any] = dict(image.info)
     losses, names = [], _text_names(image)
-    if not _keeps_profile(image) and info.pop("icc_profile", None) and "icc_profile" not in named:
-        losses.append(f"the color profile is not kept: it is for mode {image.mode}")
+    if lost := _profile_loss(image):
+        info["icc_profile"] = None
+        losses += [] if "icc_profile" in named else [f"the color profile is not kept: {lost}"]
     if image.format in ("TIFF", "MPO") and not isinstance(info.get("exif"), bytes) and "exif" not in named:
         try:
             info["exif"] = _tiff_exif(image)
@@ -223,9 +224,14 @@ def _tiff_exif(image: Image.Image) -> bytes | None:
     return kept.tobytes() if len(kept) else None
 
 
-def _keeps_profile(image: Image.Image) -> bool:
-    """Whether pixels of this mode become RGB or gray without a change that a color profile would have to know of."""
-    return image.mode.startswith(("RGB", "L", "P", "1", "I", "YCbCr")) and image.mode != "LAB"
+def _profile_loss(image: Image.Image) -> str:
+    """Why the color profile of an image cannot be kept; empty where it can be, or where there is none."""
+    profile = image.info.get("icc_profile", b"")
+    if profile is None:  # what Pillow makes of one that it cannot read
+        return "it is broken"
+    # Pixels of these modes become RGB or gray without a change that a profile would have to know of.
+    kept = image.mode.startswith(("RGB", "L", "P", "1", "I", "YCbCr")) and image.mode != "LAB"
+    return "" if kept or not profile else f"it is for mode {image.mode}"
 
 
 def _bytes(block: object) -> bytes | None:

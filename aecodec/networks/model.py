@@ -36,6 +36,8 @@ from aecodec.networks.layers import (
 
 SCALE_MIN, SCALE_MAX = 0.11, 256.0  # ends of the table of scales
 LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALES - 1)  # between neighbors of that table
+# Of y_hat that the second step of means sees: the integers hold no more (docs/format.md, 6.3).
+CONTEXT_LIMIT = 32767 / 2**6
 EVERYWHERE = (slice(None), slice(None))
 
 
@@ -251,7 +253,8 @@ class Autoencoder(nn.Module):
         step = inward_clamp(1 + step, 0.5, 64.0)
         first = _checkerboard(mean0)
         y_hat0 = (code(mean0, step) + mean0) * step * first
-        mean1 = self.mean1(torch.cat((y_hat0, features), dim=1))
+        seen = y_hat0.clamp(-CONTEXT_LIMIT, CONTEXT_LIMIT)
+        mean1 = self.mean1(torch.cat((seen, features), dim=1))
         mean = torch.where(first, mean0, mean1)
         return Prediction(code(mean, step), mean, step)
 

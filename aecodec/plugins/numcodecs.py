@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class Aecodec(Codec):  # type: ignore[misc] # numcodecs is untyped
     Two channels are gray and alpha, four RGBA; a last axis of 1 to 4 is always one of channels.
     Pictures of one chunk are coded as one, one below the other: chunks of one picture are read fastest, and the rows
     of all together may be 65,535. Shape and channels come back as they were, alpha exactly. quality is 1..100, effort
-    0..9; other values raise InputError. For arrays of zarr format 2: format 3 takes no codecs of numcodecs.
+    0..9; other values raise InputError. For arrays of zarr format 2: those of format 3 take aecodec.zarr.Aecodec.
     Registered as "aecodec" with numcodecs by an entry point: reading needs no import.
     """
 
@@ -44,7 +45,10 @@ class Aecodec(Codec):  # type: ignore[misc] # numcodecs is untyped
 
     def __getitem__(self, _: object) -> Any:
         """What zarr finds that takes a codec of format 2 for a sequence of those of format 3. Raises InputError."""
-        raise InputError("aecodec.numcodecs.Aecodec is for arrays of zarr format 2: create them with zarr_format=2")
+        raise InputError(
+            "aecodec.numcodecs.Aecodec is for arrays of zarr format 2: create them with zarr_format=2, or those of "
+            "format 3 with serializer=aecodec.zarr.Aecodec()"
+        )
 
     def encode(self, buf: Any) -> bytes:
         """The .aec file of a chunk. Raises InputError for arrays of another shape, type or memory order."""
@@ -64,19 +68,27 @@ class Aecodec(Codec):  # type: ignore[misc] # numcodecs is untyped
         return out
 
 
+def split_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Rows of all pictures of a chunk, their width and their channels. Raises InputError where they are none."""
+    if len(shape) < 2 or 0 in shape:
+        raise InputError(f"chunks must be [..., H, W] or [..., H, W, 1 to 4], got {shape}")
+    W, channels = shape[-2:] if len(shape) > 2 and shape[-1] in _CHANNELS else (shape[-1], 1)
+    H = prod(shape) // (W * channels)
+    if H > MAX_SIDE:
+        raise InputError(f"chunk {shape} has {H} rows one below the other, {MAX_SIDE} at most: fewer pictures")
+    return H, W, channels
+
+
 def _picture(array: NDArray[Any]) -> Any:
     """A chunk as one picture that decodes to as many channels, for aecodec.encode."""
     from aecodec.image import to_picture
 
-    if array.dtype != np.uint8 or array.ndim < 2 or not array.size:
-        raise InputError(f"chunks must be uint8 [..., H, W] or [..., H, W, 1 to 4], got {array.dtype} {array.shape}")
+    if array.dtype != np.uint8:
+        raise InputError(f"chunks must be uint8, got {array.dtype}")
     if array.flags.f_contiguous and not array.flags.c_contiguous:
         raise InputError(f"chunks must be in C order, as they are read back, got F order {array.shape}")
-    W, channels = array.shape[-2:] if array.ndim > 2 and array.shape[-1] in _CHANNELS else (array.shape[-1], 1)
-    pixels = array.reshape(-1, W, channels)
-    H = len(pixels)
-    if H > MAX_SIDE:
-        raise InputError(f"chunk {array.shape} has {H} rows one below the other, {MAX_SIDE} at most: fewer pictures")
+    H, W, channels = split_shape(array.shape)
+    pixels = array.reshape(H, W, channels)
     picture = to_picture(pixels[:, :, 0] if channels == 1 else Image.fromarray(pixels))
     if channels in (2, 4) and picture.alpha is None:
         picture = picture._replace(alpha=np.full((H, W), 255, np.uint8))

@@ -94,9 +94,10 @@ def _decode(data: bytes, factor: int) -> Image.Image:
     from aecodec.codec import codec_for
 
     try:
-        codec = codec_for(read_header(data).model_id)
+        header = read_header(data)
+        codec = codec_for(header.model_id)
         try:
-            return codec.decode(data, scale=1 / factor)
+            return codec.decode_behind(header, data, scale=1 / factor)
         except FormatError as error:
             if not ImageFile.LOAD_TRUNCATED_IMAGES:
                 raise

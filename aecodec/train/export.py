@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor
+from tqdm import tqdm
 
+from aecodec import metrics
+from aecodec.codec import Codec
 from aecodec.coding.prior import ANCHORS, SCALES, Z_LIMIT, Context, Prior
 from aecodec.coding.reference import EntropyBottleneck, GaussianConditional
 from aecodec.coding.tables import TableSet
@@ -25,11 +29,13 @@ from aecodec.networks.layers import Gain
 from aecodec.networks.model import LOG_STEP, SCALE_MIN, Autoencoder
 from aecodec.train.context import fit_context
 from aecodec.train.data import load_squares
-from aecodec.train.fixed import calibration, to_integers
+from aecodec.train.fixed import calibration, extremes, to_integers
 from aecodec.train.objective import EntropyPrior, RateDistortion
 from aecodec.weights import Weights, load
 
 _FIT_STEPS = 100  # after which z costs half a percent more than by the tables
+_LOSS_QUALITIES = (10, 50, 90, 100)
+_LOSS_SQUARES = 4
 SHIFT = 20  # binary places of the table index before it is rounded
 
 
@@ -47,6 +53,7 @@ def export_run(
     `state` also writes the weights before the decay in float16, from which `train --init` goes on elsewhere.
     `pictures` (folders, tar shards, such as the run was trained on) are what neighbors of z are counted on: files
     become up to seven percent smaller, most at low quality, and the export takes some minutes.
+    Unless quiet, what the integers of the receiver lose against its floats is told on stderr.
     Raises InputError for a folder without a run, or without the state that is asked for, and for unusable pictures.
     """
     stable, decay = run / "stable.pt", run / "decay.pt"
@@ -70,6 +77,9 @@ def export_run(
     target = target or run / "weights.safetensors"
     target.parent.mkdir(parents=True, exist_ok=True)
     weights.save(target)
+    if not quiet:
+        for line in integer_loss(weights, squares):
+            tqdm.write(line, file=sys.stderr)
     if state is not None:
         before = torch.load(stable, map_location="cpu", weights_only=True)["model"]
         parameters = [name for name, _ in model.named_parameters()]  # buffers are constants, too small for float16
@@ -179,6 +189,31 @@ def freeze(
     receiver = to_integers(Autoencoder.from_arrays(config, network), calibration(squares))
     prior = _integer_prior(model.prior, context)
     return Weights(config, network, receiver, prior, tables, training)
+
+
+def integer_loss(weights: Weights, squares: Tensor | None) -> list[str]:
+    """What integers lose against floats, each with files of their own, on some squares and extremes: lines."""
+    groups = {"extremes": extremes()}
+    if squares is not None:
+        groups = {"pictures": squares, **groups}
+    codecs = [Codec(weights, "cpu", backend=backend) for backend in ("float", "exact")]
+    lines = []
+    for name, group in groups.items():
+        chosen = torch.linspace(0, len(group) - 1, _LOSS_SQUARES).long()
+        pictures = [group[index].permute(1, 2, 0).contiguous().numpy() for index in chosen]
+        parts = []
+        for quality in _LOSS_QUALITIES:
+            files = [[codec.encode(picture, quality=quality, effort=0) for picture in pictures] for codec in codecs]
+            floats, integers = (
+                metrics.psnr(np.concatenate(pictures), np.concatenate([np.asarray(codec.decode(file)) for file in own]))
+                for codec, own in zip(codecs, files, strict=True)
+            )
+            before, after = (sum(map(len, own)) for own in files)
+            parts.append(
+                f"quality {quality}: {integers - floats:+.3f} dB, {100 * (after / before - 1):+.2f} % of the bytes"
+            )
+        lines.append(f"integers against floats, {_LOSS_SQUARES} {name}: {'; '.join(parts)}")
+    return lines
 
 
 def _integer_prior(prior: EntropyPrior, context: Context | None) -> Prior:

@@ -25,8 +25,9 @@ Arrays = dict[str, NDArray[Any]]
 
 LIMIT = 32767  # largest input and output of a layer
 SUM_LIMIT = 2**31 - 1
-# Room above the largest value seen, and how much less a channel may have than the largest of its tensor. Means need
-# fine weights, which numbers of one unit allow, and may be cut: the encoder predicts the same ones. Pixels may not.
+# Room above the largest value seen on usual pictures (half of it on extremes), and how much less a channel may have
+# than the largest of its tensor. Means need fine weights, which numbers of one unit allow, and may be cut: the
+# encoder predicts the same ones. Pixels may not.
 MEAN_ROOM, MEAN_SPREAD = 2.0, 1.0
 PIXEL_ROOM, PIXEL_SPREAD = 4.0, 64.0
 LOG_PLACES = 16  # binary places of the logarithm of a gain
@@ -37,16 +38,43 @@ CALIBRATION_SQUARES = 64
 POSITIONS = torch.linspace(0, ANCHORS - 1, 5)  # on the anchor axis, that ranges are measured at
 
 
-def calibration(squares: Tensor | None) -> Iterator[Tensor]:
-    """Pictures [B, 3, H, W] that ranges are measured on: some of the squares uint8 [n, 3, SIDE, SIDE], or made ones."""
+def calibration(squares: Tensor | None) -> Iterator[tuple[Tensor, bool]]:
+    """Pictures [B, 3, H, W] that ranges are measured on, and whether they are usual ones.
+
+    Usual ones are some of the squares uint8 [n, 3, SIDE, SIDE], or smooth ones without; then come made extremes.
+    """
     if squares is None:
         generator = torch.Generator().manual_seed(0)
         coarse = torch.rand(4, 3, 8, 8, generator=generator)
-        yield F.interpolate(coarse, 128, mode="bicubic").clamp(0, 1)
-        yield (torch.rand(4, 1, 128, 128, generator=generator) < 0.5).float().expand(-1, 3, -1, -1)
-        return
-    for index in torch.linspace(0, len(squares) - 1, CALIBRATION_SQUARES).long():
-        yield squares[index : index + 1].float().div(255)
+        yield F.interpolate(coarse, 128, mode="bicubic").clamp(0, 1), True
+    else:
+        for index in torch.linspace(0, len(squares) - 1, CALIBRATION_SQUARES).long():
+            yield squares[index : index + 1].float().div(255), True
+    for part in extremes().split(4):
+        yield part.float().div(255), False
+
+
+def extremes() -> Tensor:
+    """Noise, text, checkers, saturated and plain colors, uint8 [n, 3, 128, 128]."""
+    rng, side = np.random.default_rng(0), 128
+    ends = np.array([0, 255], np.uint8)
+    row, column = np.indices((side, side))
+    glyphs = np.pad(rng.choice(ends, (side // 16, 8, side // 8, 5)), ((0, 0), (4, 4), (0, 0), (1, 2)))
+    colors = np.stack(np.meshgrid(ends, ends, ends), -1).reshape(8, 3)
+    grays = [
+        rng.choice(ends, (side, side)),
+        glyphs.reshape(side, side),
+        255 - glyphs.reshape(side, side),
+        *(ends[(row // size + column // size) % 2] for size in (1, 2, 8, 32)),
+        np.zeros((side, side), np.uint8),
+        np.full((side, side), 255, np.uint8),
+    ]
+    pictures = [np.repeat(gray[:, :, None], 3, 2) for gray in grays]
+    pictures += [rng.integers(0, 256, (side, side, 3), np.uint8), rng.choice(ends, (side, side, 3))]
+    # Edges that no grid of the networks has: between saturated colors they ask most of the renderer.
+    pictures += [colors[column // 24], colors[(row // 20 + column // 12) % 8]]
+    pictures += [colors[rng.integers(0, 8, (11, 11))].repeat(12, 0).repeat(12, 1)[:side, :side]]
+    return torch.from_numpy(np.stack(pictures).transpose(0, 3, 1, 2).copy())
 
 
 class Ranges:
@@ -54,13 +82,13 @@ class Ranges:
 
     def __init__(self, network: Autoencoder) -> None:
         self.network = network
-        self.seen: dict[str, Tensor] = defaultdict(lambda: torch.zeros(1))
+        self.needed: dict[str, Tensor] = defaultdict(lambda: torch.zeros(1))
 
     @torch.no_grad()
-    def add(self, x: Tensor) -> None:
-        """Pictures [B, 3, H, W] with sides multiple of STRIDE, at all qualities."""
+    def add(self, x: Tensor, *, usual: bool) -> None:
+        """Pictures [B, 3, H, W] with sides multiple of STRIDE, at all qualities. Of usual ones there may be larger."""
         hooks = [
-            module.register_forward_hook(self._hook(name))
+            module.register_forward_hook(self._hook(name, _room(name) / (1 if usual else 2)))
             for name, module in self.network.named_modules()
             if name.startswith(("h_s.", "mean", "g_s."))
         ]
@@ -72,29 +100,29 @@ class Ranges:
         for hook in hooks:
             hook.remove()
 
-    def _hook(self, name: str) -> Any:
+    def _hook(self, name: str, room: float) -> Any:
         def record(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             for site, tensor in ((f"{name}<", inputs[0]), (f"{name}>", output)):
-                self.seen[site] = torch.maximum(self.seen[site], tensor.abs().amax((0, 2, 3)))
+                self.needed[site] = torch.maximum(self.needed[site], tensor.abs().amax((0, 2, 3)) * room)
 
         return record
 
     def unit(self, *sites: str) -> NDArray[np.float64]:
-        """What an integer of each channel stands for, so that there is room for what was seen at these sites."""
-        largest = torch.stack([self.seen[site] for site in sites]).amax(0).double().numpy()
-        room, spread = (PIXEL_ROOM, PIXEL_SPREAD) if sites[0].startswith("g_s.") else (MEAN_ROOM, MEAN_SPREAD)
-        return np.maximum(largest, max(largest.max() / spread, 1e-6)) * room / LIMIT
+        """What an integer of each channel stands for, so that there is room for what these sites need."""
+        largest = torch.stack([self.needed[site] for site in sites]).amax(0).double().numpy()
+        spread = PIXEL_SPREAD if sites[0].startswith("g_s.") else MEAN_SPREAD
+        return np.maximum(largest, max(largest.max() / spread, 1e-6)) / LIMIT
 
     def fraction(self, site: str) -> int:
         """Binary places of all channels, where an activation follows."""
         return max(0, min(15, math.floor(-math.log2(self.unit(site).max()))))
 
 
-def to_integers(network: Autoencoder, pictures: Iterable[Tensor]) -> Arrays:
+def to_integers(network: Autoencoder, pictures: Iterable[tuple[Tensor, bool]]) -> Arrays:
     """The arrays of section 6 from trained networks, not folded; `pictures` as for Ranges.add."""
     ranges = Ranges(network)
-    for x in pictures:
-        ranges.add(x)
+    for x, usual in pictures:
+        ranges.add(x, usual=usual)
     return _Converter(network, ranges).arrays
 
 
@@ -231,6 +259,10 @@ class _Converter:
         module: Any = self.modules[name]
         logs: NDArray[np.float64] = module.log_gain.detach().double().numpy() / math.log(2)
         return logs
+
+
+def _room(site: str) -> float:
+    return PIXEL_ROOM if site.startswith("g_s.") else MEAN_ROOM
 
 
 def _rounded(y: Tensor, mean: Tensor, step: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ namespace {
 
 struct Avx2 {
   static constexpr std::size_t kLanes = 8, kVectors = 2, kPositions = 6;
-  static constexpr bool kPaired = true;
+  static constexpr Packing kPacking = Packing::kPaired;
   using Sum = __m256i;
   using Weights = __m256i;
   using Pair = __m256i;

@@ -24,7 +24,7 @@ namespace {
 
 struct Avx512 {
   static constexpr std::size_t kLanes = 16, kVectors = 3, kPositions = 8;
-  static constexpr bool kPaired = true;
+  static constexpr Packing kPacking = Packing::kPaired;
   using Sum = __m512i;
   using Weights = __m512i;
   using Pair = __m512i;

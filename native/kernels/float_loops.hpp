@@ -14,6 +14,11 @@
 #else
 #define AECODEC_UNROLL
 #endif
+#if defined(__GNUC__)
+#define AECODEC_APART __attribute__((noinline))
+#else
+#define AECODEC_APART
+#endif
 
 namespace aecodec {
 
@@ -57,16 +62,17 @@ struct FloatLoops {
     store(job.out + place, y, count);
   }
 
-  // Sums [kPositions, NV * kLanes] of a panel. `last` is the last of the positions that there are.
-  template <std::size_t NV>
-  static void dot(const float* weight, const float* bias, std::size_t inputs, const float* x, std::size_t stride,
+  // Sums [NP, NV * kLanes] of a panel. `last` is the last of the positions that there are. (Within other functions some
+  // compilers keep the sums in memory.)
+  template <std::size_t NV, std::size_t NP>
+  AECODEC_APART static void dot(const float* weight, const float* bias, std::size_t inputs, const float* x, std::size_t stride,
                   std::size_t last, float* sums) {
-    const float* rows[kPositions];
+    const float* rows[NP];
     AECODEC_UNROLL
-    for (std::size_t p = 0; p < kPositions; ++p) rows[p] = x + (p < last ? p : last) * stride;
-    Vector sum[kPositions][NV];
+    for (std::size_t p = 0; p < NP; ++p) rows[p] = x + (p < last ? p : last) * stride;
+    Vector sum[NP][NV];
     AECODEC_UNROLL
-    for (std::size_t p = 0; p < kPositions; ++p) {
+    for (std::size_t p = 0; p < NP; ++p) {
       AECODEC_UNROLL
       for (std::size_t v = 0; v < NV; ++v) sum[p][v] = V::load(bias + v * kLanes);
     }
@@ -75,17 +81,24 @@ struct FloatLoops {
       AECODEC_UNROLL
       for (std::size_t v = 0; v < NV; ++v) w[v] = V::load(weight + (k * NV + v) * kLanes);
       AECODEC_UNROLL
-      for (std::size_t p = 0; p < kPositions; ++p) {
+      for (std::size_t p = 0; p < NP; ++p) {
         const Vector input = V::set(rows[p][k]);
         AECODEC_UNROLL
         for (std::size_t v = 0; v < NV; ++v) sum[p][v] = V::fma(w[v], input, sum[p][v]);
       }
     }
     AECODEC_UNROLL
-    for (std::size_t p = 0; p < kPositions; ++p) {
+    for (std::size_t p = 0; p < NP; ++p) {
       AECODEC_UNROLL
       for (std::size_t v = 0; v < NV; ++v) V::store(sums + (p * NV + v) * kLanes, sum[p][v]);
     }
+  }
+
+  template <std::size_t NV>
+  static void sum(const float* weight, const float* bias, std::size_t inputs, const float* x, std::size_t stride,
+                  std::size_t positions, float* sums) {
+    if (positions <= kPositions / 2) return dot<NV, kPositions / 2>(weight, bias, inputs, x, stride, positions - 1, sums);
+    dot<NV, kPositions>(weight, bias, inputs, x, stride, positions - 1, sums);
   }
 
   template <F finish>
@@ -101,9 +114,9 @@ struct FloatLoops {
           const std::size_t rest = job.positions - first, positions = rest < kPositions ? rest : kPositions;
           const float* x = job.x + first * job.x_stride;
           switch (vectors) {
-            case 1: dot<1>(weight, layer.bias + c, layer.inputs, x, job.x_stride, positions - 1, sums); break;
-            case 2: dot<2>(weight, layer.bias + c, layer.inputs, x, job.x_stride, positions - 1, sums); break;
-            default: dot<kVectors>(weight, layer.bias + c, layer.inputs, x, job.x_stride, positions - 1, sums);
+            case 1: sum<1>(weight, layer.bias + c, layer.inputs, x, job.x_stride, positions, sums); break;
+            case 2: sum<2>(weight, layer.bias + c, layer.inputs, x, job.x_stride, positions, sums); break;
+            default: sum<kVectors>(weight, layer.bias + c, layer.inputs, x, job.x_stride, positions, sums);
           }
           for (std::size_t p = 0; p < positions; ++p)
             for (std::size_t v = 0; v < vectors; ++v) {

@@ -28,8 +28,19 @@ struct Block {
   std::size_t weight, scale;    // where the block begins in Layer's arrays
 };
 
-// A layer as the kernel that it was packed for wants it. For each block, for each panel of up to `vectors` vectors of
-// outputs, for each pair of inputs: the weights of that pair, vector by vector, `paired` as (output, input) or not.
+// How the weights of a panel stand: for each pair of inputs, vector by vector, as [input, output] or [output, input]; or for each
+// output all inputs, filled up with zeros to a multiple of kDepth.
+enum class Packing { kSplit, kPaired, kRows };
+constexpr std::size_t kDepth = 8;
+
+// Weights of an output as they are packed.
+constexpr std::size_t packed_depth(Packing packing, std::size_t inputs) {
+  const std::size_t step = packing == Packing::kRows ? kDepth : 2;
+  return (inputs + step - 1) / step * step;
+}
+
+// A layer as the kernel that it was packed for wants it: for each block, for each panel of up to `vectors` vectors of outputs, the
+// weights in the kernel's packing.
 struct Layer {
   const Block* blocks = nullptr;
   std::size_t block_count = 0;
@@ -81,7 +92,7 @@ struct Kernel {
   const char* name;
   std::size_t lanes;    // outputs in a vector
   std::size_t vectors;  // in a panel at most
-  bool paired;
+  Packing packing;
   void (*pointwise)(const Layer& layer, Finish finish, const Job& job);
   // act(D(x)) of `positions` from three rows that begin one position earlier and end one later. Weights are [9, channels],
   // filled up as the bias is.

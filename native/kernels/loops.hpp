@@ -51,32 +51,36 @@ struct Loops {
 
   // Sums [kPositions, NV * kLanes] of a panel. `last` is the last of the positions that there are.
   template <std::size_t NV>
-  static void dot(const std::int16_t* weight, const std::int32_t* bias, std::size_t pairs, const std::int16_t* x,
+  static void dot(const std::int16_t* weight, const std::int32_t* bias, std::size_t depth, const std::int16_t* x,
                   std::size_t stride, std::size_t last, std::int32_t* sums) {
     const std::int16_t* rows[kPositions];
     AECODEC_UNROLL
     for (std::size_t p = 0; p < kPositions; ++p) rows[p] = x + (p < last ? p : last) * stride;
-    Sum sum[kPositions][NV];
-    AECODEC_UNROLL
-    for (std::size_t p = 0; p < kPositions; ++p) {
-      AECODEC_UNROLL
-      for (std::size_t v = 0; v < NV; ++v) sum[p][v] = V::load(bias + v * kLanes);
-    }
-    for (std::size_t k = 0; k < pairs; ++k) {
-      typename V::Weights w[NV];
-      AECODEC_UNROLL
-      for (std::size_t v = 0; v < NV; ++v) w[v] = V::weights(weight + (k * NV + v) * 2 * kLanes);
+    if constexpr (V::kPacking == Packing::kRows) {
+      V::dots(weight, bias, depth, rows, NV * kLanes, sums);
+    } else {
+      Sum sum[kPositions][NV];
       AECODEC_UNROLL
       for (std::size_t p = 0; p < kPositions; ++p) {
-        const typename V::Pair pair = V::pair(rows[p] + 2 * k);
         AECODEC_UNROLL
-        for (std::size_t v = 0; v < NV; ++v) sum[p][v] = V::dot(sum[p][v], w[v], pair);
+        for (std::size_t v = 0; v < NV; ++v) sum[p][v] = V::load(bias + v * kLanes);
       }
-    }
-    AECODEC_UNROLL
-    for (std::size_t p = 0; p < kPositions; ++p) {
+      for (std::size_t k = 0; k < depth / 2; ++k) {
+        typename V::Weights w[NV];
+        AECODEC_UNROLL
+        for (std::size_t v = 0; v < NV; ++v) w[v] = V::weights(weight + (k * NV + v) * 2 * kLanes);
+        AECODEC_UNROLL
+        for (std::size_t p = 0; p < kPositions; ++p) {
+          const typename V::Pair pair = V::pair(rows[p] + 2 * k);
+          AECODEC_UNROLL
+          for (std::size_t v = 0; v < NV; ++v) sum[p][v] = V::dot(sum[p][v], w[v], pair);
+        }
+      }
       AECODEC_UNROLL
-      for (std::size_t v = 0; v < NV; ++v) V::store(sums + (p * NV + v) * kLanes, sum[p][v]);
+      for (std::size_t p = 0; p < kPositions; ++p) {
+        AECODEC_UNROLL
+        for (std::size_t v = 0; v < NV; ++v) V::store(sums + (p * NV + v) * kLanes, sum[p][v]);
+      }
     }
   }
 
@@ -126,7 +130,7 @@ struct Loops {
     alignas(64) std::int32_t sums[kPositions * kVectors * kLanes];
     for (std::size_t b = 0; b < layer.block_count; ++b) {
       const Block& block = layer.blocks[b];
-      const std::size_t pairs = (block.inputs + 1) / 2;
+      const std::size_t depth = packed_depth(V::kPacking, block.inputs);
       const std::int16_t* weight = layer.weight + block.weight;
       std::size_t vectors = 0;
       for (std::size_t c = 0; c < block.outputs; c += vectors * kLanes) {
@@ -139,13 +143,13 @@ struct Loops {
           const std::size_t rest = job.positions - first, positions = rest < kPositions ? rest : kPositions;
           const std::int16_t* x = job.x + first * job.x_stride + block.input;
           switch (vectors) {
-            case 1: dot<1>(weight, bias, pairs, x, job.x_stride, positions - 1, sums); break;
-            case 2: dot<2>(weight, bias, pairs, x, job.x_stride, positions - 1, sums); break;
-            default: dot<kVectors>(weight, bias, pairs, x, job.x_stride, positions - 1, sums);
+            case 1: dot<1>(weight, bias, depth, x, job.x_stride, positions - 1, sums); break;
+            case 2: dot<2>(weight, bias, depth, x, job.x_stride, positions - 1, sums); break;
+            default: dot<kVectors>(weight, bias, depth, x, job.x_stride, positions - 1, sums);
           }
           finish<F>(layer, job, shift, gain_shift, multiplier, sums, vectors, first, positions, block.output + c, left);
         }
-        weight += pairs * vectors * 2 * kLanes;
+        weight += depth * vectors * kLanes;
       }
     }
   }
@@ -198,7 +202,7 @@ struct Loops {
   }
 
   static constexpr Kernel kernel(const char* name) {
-    return {name, kLanes, kVectors, V::kPaired, &pointwise, &depthwise, &dequantize};
+    return {name, kLanes, kVectors, V::kPacking, &pointwise, &depthwise, &dequantize};
   }
 };
 

@@ -14,7 +14,7 @@ namespace {
 
 struct Neon {
   static constexpr std::size_t kLanes = 4, kVectors = 3, kPositions = 8;
-  static constexpr bool kPaired = false;
+  static constexpr Packing kPacking = Packing::kSplit;
   using Sum = int32x4_t;
   using Weights = int16x8_t;  // of the first input of a pair, of the second
   using Pair = int16x4_t;

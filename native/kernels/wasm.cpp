@@ -14,7 +14,7 @@ namespace {
 
 struct Wasm {
   static constexpr std::size_t kLanes = 4, kVectors = 2, kPositions = 4;
-  static constexpr bool kPaired = true;
+  static constexpr Packing kPacking = Packing::kPaired;
   using Sum = v128_t;
   using Weights = v128_t;
   using Pair = v128_t;

@@ -186,7 +186,7 @@ def test_formats_of_plugins_are_not_left_out(tmp_path: Path, coffee: Image.Image
 
 def test_what_is_no_picture_is_counted_with_the_reason(tmp_path: Path, photos: Path) -> None:
     """Formats of which Pillow knows the name only, metadata of macOS, and pictures whose plugin is missing."""
-    for name in ("clip.mpg", "data.h5", "w.grib", "._photo.jpg", "a.aec", "b.HIF"):
+    for name in ("clip.mpg", "data.h5", "w.grib", "._photo.jpg", "a.aec", "b.HIF", "d.wmf"):
         (photos / name).write_bytes(b"no picture")
     without = "import sys; sys.modules['pillow_heif'] = None; from aecodec.cli.app import run; run()"
     command = [sys.executable, "-P", "-c", without, "encode", photos, tmp_path / "out", "--dry-run"]
@@ -194,7 +194,8 @@ def test_what_is_no_picture_is_counted_with_the_reason(tmp_path: Path, photos: P
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[2:] == [
         "2 planned",
-        "skipped: 1 .aec, 1 .hif (install pillow-heif), 1 folders (--recursive goes into them), 5 no pictures",
+        "skipped: 1 .aec, 1 .hif (install pillow-heif), 1 .wmf (Windows is needed), "
+        "1 folders (--recursive goes into them), 5 no pictures",
     ]
 
 
@@ -335,9 +336,24 @@ def test_line_ends_and_controls_in_names_are_escaped(tmp_path: Path, photos: Pat
         ["info", out],
         ["info", out / f"{name}.aec"],
         ["encode", photos / name, out / "a\nb.aec", *TINY],
+        ["encode", photos / "deep\n.png", out / "deep.aec", *TINY],  # a note
+        ["encode", photos / "bad\r.png", out / "bad.aec"],
+        ["encode", photos / "a.jpg", out / "new\n.png"],
+        ["encode", photos / "a.jpg", tmp_path / "new\n" / "a.aec"],
+        ["decode", photos / "new\n", tmp_path / "a.png"],
+        ["decode", out / f"{name}.aec", out / "new\n.unknown"],
+        ["encode", photos / "new\n", out, "-r"],
+        ["info", "-r", out / f"{name}.aec"],
+        ["info", photos / "new\n"],
+        ["info", photos / "bad\r.png", photos / "new\n"],
+        ["verify", photos / "bad\r.png"],
+        ["compare", photos / "new\n", photos / "a.jpg"],
+        ["encode", photos, out, "--report", tmp_path / "new\n" / "r.csv"],
+        ["thumbnail", photos / "bad\r.png", out / "t.png"],
+        ["info", "--model", "--weights", photos / "new\n"],
     ):
         result = run(*command)
-        assert "\\n" in result.output
+        assert re.search(r"\\[nr]", result.output), command
         assert not re.search(r"new\n|deep\n|skip\n|a\nb|[\r\x1b]", result.output), result.output
     for facts in map(json.loads, run("info", out, "--json").stdout.splitlines()):  # programs get the name itself
         assert Path(facts["file"]).exists()
@@ -463,7 +479,7 @@ def test_folder_is_decoded(tmp_path: Path, archive: Path) -> None:
     }
     (archive / "a.jpg.aec").unlink()
     assert run(*arguments, "-j", 1).output.startswith("2 up to date\n")
-    small = run(*arguments, "-j", 1, "--scale", "1/2", "--force", "--format", "JPG")
+    small = run(*arguments, "-j", 1, "--scale", "1/2", "--force", "--format", ".JPG")
     assert small.output.startswith("2 done: ")
     with Image.open(out / "a.png.jpg") as image:
         assert (image.format, image.size) == ("JPEG", (60, 40))
@@ -481,8 +497,23 @@ def test_decoded_folder_replaces_no_picture_that_is_not_its_own(photos: Path) ->
         assert f"1 {state}" in result.output, result.output
         assert (photos / "b.png").read_bytes() == original
     assert "--force replaces it" in result.stderr
+    os.utime(photos / "b.png", (3e9, 3e9))  # touched, which makes it no result
+    assert "1 failed" in run("decode", photos, "-j", 1, *TINY).output
     assert run("decode", photos, "-j", 1, "--force", *TINY).output.startswith("1 done")
     assert (photos / "b.png").read_bytes() != original
+
+
+def test_picture_of_another_time_is_compared(tmp_path: Path, archive: Path) -> None:
+    """One that was copied or touched is up to date where it is the same; the next run knows it by its time."""
+    out, source = tmp_path / "out", archive / "a.png.aec"
+    (archive / "a.jpg.aec").unlink()  # a broken one
+    arguments = ("decode", archive, out, "-j", 1, *TINY)
+    assert run(*arguments).output.startswith("1 done")
+    for touched in (out / "a.png.png", source):
+        os.utime(touched, (3e9, 3e9))
+        result = run(*arguments)
+        assert (result.exit_code, result.output[:12]) == (0, "1 up to date"), result.output
+        assert (out / "a.png.png").stat().st_mtime == source.stat().st_mtime
 
 
 def test_what_is_left_of_damaged_files_in_a_folder(tmp_path: Path, archive: Path) -> None:

@@ -364,6 +364,8 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], int, str]]:
         "encode to a format of plugins": (["encode", DATA / "coffee.png", folder / "a.jxl", *tiny], 2, "suffix of JXL"),
         "decode to .aec": (["decode", good, out, *tiny], 2, "out.aec is named like an encoded one"),
         "no folder": (["encode", folder / "none", out, "-r"], 1, "no folder"),
+        "no folder to tell of": (["info", folder / "none", "-r"], 1, "no folder"),
+        "file to tell of": (["info", folder / "text.aec", "-r"], 2, "--recursive is for a folder"),
         "two targets": (["encode", folder / "none", out, "--psnr", "35", "--bpp", "1"], 2, "give one of"),
         "tile": (["encode", DATA / "coffee.png", out, "--tile", "100"], 2, "100 is not a multiple of 64 in 64..4096"),
         "format": (["decode", folder / "folder", "--format", "xyz", *tiny], 2, "no image format"),
@@ -438,7 +440,7 @@ def test_pipes_and_urls_in_every_command(tmp_path: Path, photo: Path) -> None:
     memory.pipe("/a.aec", golden.read_bytes())
     memory.pipe("/a.png", (DATA / "golden" / "gray.png").read_bytes())
     original = DATA / "golden" / "gray.png"
-    for name in ("-", "memory://a.aec", f"file://{quoted}", f"FILE://localhost{quoted}", "pipe"):
+    for name in ("-", "memory://a.aec", f"file://{quoted}", f"FILE://localhost{quoted}", f"file:{quoted}", "pipe"):
         for before, after in (
             (["info"], []),
             (["compare", original], TINY),

@@ -116,6 +116,8 @@ def test_a_picture_that_cannot_use_up_a_size_gets_the_best(
         assert codec.encode(picture, max_bytes=10 * len(ends[1])) == ends[1]
     with pytest.warns(PictureWarning, match=r"psnr of 0\.10 dB is met by quality 1, the lowest, with 2\d\.\d\d dB"):
         assert codec.encode(picture, psnr=0.1) == ends[0]
+    with pytest.warns(PictureWarning, match="max_bytes of 12345678 is not used up"):
+        assert codec.encode(picture, max_bytes=12_345_678) == ends[1]
     with pytest.warns(
         PictureWarning, match=rf"of {len(ends[0])} is met by quality 1, the lowest, with {len(ends[0])} b"
     ):
@@ -130,13 +132,13 @@ def test_ms_ssim_below_1_is_the_index(codec: Codec, picture: Image.Image, tmp_pa
     for value in (1, 1.0, 0, -3, math.nan, "0.98"):
         with pytest.raises(InputError, match="ms_ssim must be"):
             codec.encode(picture, ms_ssim=value)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"ms_ssim of 60\.00 dB \(1\.0000\) is out of reach: quality 100 gives \d\d"):
+    with pytest.raises(InputError, match=r"ms_ssim of 60\.00 dB \(0\.999999\) is out of reach: quality 100 gives \d\d"):
         codec.encode(picture, ms_ssim=0.999999)
     picture.save(tmp_path / "a.png")
     arguments = ["encode", "--ssim", "0.5", str(tmp_path / "a.png"), str(tmp_path / "a.aec")]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0
-    assert "Note: ms_ssim of 3.01 dB (0.5000) is met by quality 1, the lowest, with" in result.stderr
+    assert "Note: ms_ssim of 3.01 dB (0.5) is met by quality 1, the lowest, with" in result.stderr
 
 
 def test_impossible_targets_say_what_is_possible(codec: Codec, picture: Image.Image, ends: list[bytes]) -> None:

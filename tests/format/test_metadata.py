@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +150,34 @@ def test_hostile_blocks_of_a_file_stop_no_picture(tmp_path: Path) -> None:
         assert "exif is not kept: it starts with ff ff ff ff" in result.stderr
         with Image.open(target) as image:
             image.load()
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "wrong", "note"),
+    [
+        (b"tEXt", b"Title\0x", 1, "metadata of this file are broken"),  # the checksum
+        (b"pHYs", b"\0", 0, "metadata of this file are broken"),
+        (b"gAMA", b"\0", 0, "metadata of this file are broken"),
+        (b"iCCP", b"name\0\0no zlib", 0, "the color profile is not kept: it is broken"),
+        (b"zTXt", b"workflow\0\0" + zlib.compress(bytes(3_000_000)), 0, "not kept: workflow"),
+        (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(XMP + b" " * 3_000_000), 0, ""),
+        (b"iCCP", b"name\0\0" + zlib.compress(PROFILE + bytes(3_000_000)), 0, ""),
+    ],
+)
+def test_chunks_of_png_that_are_broken_or_long_stop_no_picture(
+    tmp_path: Path, kind: bytes, content: bytes, wrong: int, note: str
+) -> None:
+    file = io.BytesIO()
+    picture().save(file, "PNG")
+    checksum = struct.pack(">I", zlib.crc32(kind + content) ^ wrong)
+    chunk = struct.pack(">I", len(content)) + kind + content + checksum
+    data, source = file.getvalue(), tmp_path / "a.png"
+    for end, code in ((len(data), 0), (-40, 1)):  # the pixels are checked as they always are
+        source.write_bytes(data[:33] + chunk + data[33:end])
+        result = run("encode", source, tmp_path / "a.aec", *TINY)
+        assert result.exit_code == code, result.output
+        assert code or f"a.png: {note}" in result.stderr or not note
+    assert note or len(unpack((tmp_path / "a.aec").read_bytes()).sections) == 1  # XMP, or the profile
 
 
 def run(*arguments: object) -> Result:

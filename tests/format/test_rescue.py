@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from support import DATA
 
-from aecodec import Codec, FormatError, UnsupportedError
+from aecodec import Codec, FormatError, TruncatedError, UnsupportedError, read_header
 from aecodec.cli.app import main
+from aecodec.coding.symbols import Symbols
 from aecodec.format import rescue
 from aecodec.format.container import HEADER_SIZE, SECTION_OVERHEAD, Box, checked_payload, pack, unpack
 from aecodec.format.rescue import salvage
@@ -184,6 +185,26 @@ def test_file_that_ends_in_its_only_tile_gives_what_its_beginning_tells(codec: C
     for length in (start + 12, start, start - 4):
         with pytest.raises(FormatError, match="none of 1 tiles is left"):
             codec.decode_partial(data[:length])
+
+
+def test_tile_that_is_cut_off_and_damaged_is_shown_up_to_the_damage(codec: Codec, coffee: Image.Image) -> None:
+    """Garbage behind the damage may look like symbols, or like no encoder's: both keep what is before."""
+    data = codec.encode(coffee.crop((0, 0, 128, 128)), effort=0)
+    start, kinds = starts(data)[-1] + SECTION_OVERHEAD, set()
+    cut = start + (len(data) - start) * 9 // 10 // 4 * 4
+    header = read_header(data)
+    for place in range(start + (cut - start) // 2, cut - 4, 4):
+        damaged = data[:place] + b"\xff" * 4 + data[place + 4 : cut]
+        part = Symbols.zeros(codec.weights.prior, header.padded)
+        try:
+            codec.tile_coder.parse(damaged[start:], part, header.tiles()[0], header.level)
+        except FormatError as error:
+            kinds.add(type(error))
+        (loss,) = (loss for loss in codec.decode_partial(damaged).losses if loss.box is not None)
+        assert loss.in_part
+        if kinds == {FormatError, TruncatedError}:
+            break
+    assert kinds == {FormatError, TruncatedError}
 
 
 def test_tile_that_is_cut_off_is_shown_where_its_place_is_known(

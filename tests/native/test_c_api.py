@@ -229,6 +229,29 @@ def test_pixels_are_those_of_the_document(
     assert np.array_equal(library.decode(weights, golden(name, model_id), reduction=reduction), pixels)
 
 
+@pytest.mark.parametrize("padding", [0, 5])
+def test_digest_is_that_of_the_file(library: Library, padding: int) -> None:
+    data = (GOLDEN / "digest.aec").read_bytes()
+    weights = library.load((DATA / "tiny.safetensors").read_bytes())
+    pixels = library.decode(weights, data)
+    stride = pixels.shape[1] * 3 + padding
+    rows = np.full((len(pixels), stride), 9, np.uint8)
+    rows[:, : stride - padding] = pixels.reshape(len(pixels), -1)
+
+    def digest(stride: int = stride) -> bytes:
+        result = ctypes.create_string_buffer(16)
+        pointer = rows.ctypes.data_as(ctypes.c_void_p)
+        library.call("digest", ctypes.byref(library.info(data)), pointer, ctypes.c_size_t(stride), result)
+        return result.raw
+
+    assert digest() == library.section(data, 0x85)
+    rows[-1, stride - padding - 1] ^= 1
+    assert digest() != library.section(data, 0x85)
+    with pytest.raises(CError, match="stride needs 450 bytes, got 449"):
+        digest(449)
+    library.c.aecodec_weights_free(weights)
+
+
 @pytest.mark.parametrize("reduction", [1, 2, 4, 8])
 def test_reduced_sizes_round_outwards(
     library: Library, weights: ctypes.c_void_p, model_id: int, reduction: int

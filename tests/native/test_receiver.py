@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from native.random_networks import MODEL_M, ODD, TINY, Arrays, Picture, Widths, random_arrays, random_picture
@@ -125,26 +127,40 @@ def test_an_area_is_that_part_of_the_picture(widths: Widths, kernel: str) -> Non
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_an_encoder_predicts_what_a_decoder_does(kernel: str) -> None:
+def test_an_encoder_rounds_to_what_a_decoder_adds_means_to(kernel: str) -> None:
     arrays, picture = random_arrays(TINY, 6), random_picture(TINY, 4, 5, 6)
     of, reference = receiver(TINY, arrays, kernel), Reference(arrays, LEVEL)
     f = reference.features(picture.z)
-    expected_step, m0 = reference.predict_first(f)
-    y0 = reference.y0(picture.y, m0, expected_step)
-    first = reference.first_half(m0)
-    expected_mean = np.where(first, m0, reference.predict_second(f, y0))
+    symbols = picture.y.clip(-900, 900)
+    step, m0 = reference.predict_first(f)
+    mean = np.where(reference.first_half(m0), m0, reference.predict_second(f, reference.y0(symbols, m0, step)))
+    off = np.random.default_rng(6).uniform(-0.4, 0.4, mean.shape)
+    y = ((symbols + mean / 256 + off) * step / 4096).transpose(1, 2, 0).astype(np.float32)
+    index = np.random.default_rng(7).integers(0, 64, symbols.shape, np.uint8)
+    bounds = whole(picture)
+    for area, zone in itertools.product((bounds, Box(64, 80, 192, 256)), (0.0, np.inf)):
+        window = area.aligned(64).grown(RECEIVER_HALO, bounds)
+        seen = area.grown(32, bounds)
+        found = np.full((TINY.M, *area.reduced(16).shape), 7, np.int16)
+        of.quantize(
+            cut(picture, window).z, window, np.ascontiguousarray(y[seen.cells(16)]), seen, index,
+            np.full(64, zone, np.float32), picture.padded, LEVEL, area, 2, found,
+        )  # fmt: skip
+        np.testing.assert_array_equal(found, 0 if zone else symbols[:, *area.cells(16)])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_steps_and_first_means_are_those_of_a_decoder(kernel: str) -> None:
+    arrays, picture = random_arrays(TINY, 6), random_picture(TINY, 4, 5, 6)
+    of, reference = receiver(TINY, arrays, kernel), Reference(arrays, LEVEL)
+    expected_step, m0 = reference.predict_first(reference.features(picture.z))
     for area in (whole(picture), Box(64, 80, 191, 250)):
         window = area.aligned(64).grown(RECEIVER_HALO, whole(picture))
-        shape = (TINY.M, *area.reduced(16).shape)
-        step, mean = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-        z = cut(picture, window).z
-        of.predict_first(z, window, picture.padded, LEVEL, area, 2, step, mean)
+        step, mean = (np.zeros((TINY.M, *area.reduced(16).shape), np.int32) for _ in range(2))
+        of.predict_first(cut(picture, window).z, window, picture.padded, LEVEL, area, 2, step, mean)
         there = (slice(None), *area.cells(16))
         np.testing.assert_array_equal(step, expected_step[there])
-        np.testing.assert_array_equal(mean, np.where(first, m0, 0)[there])
-        given = np.where(first, y0, 999).astype(np.int16)[:, *window.cells(16)]
-        of.predict_second(z, np.ascontiguousarray(given), window, picture.padded, LEVEL, area, 2, mean)
-        np.testing.assert_array_equal(mean, expected_mean[there])
+        np.testing.assert_array_equal(mean, np.where(reference.first_half(m0), m0, 0)[there])
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -167,6 +183,16 @@ def test_any_number_of_threads_may_be_asked_for() -> None:
     of, picture = receiver(TINY, random_arrays(TINY, 7)), random_picture(TINY, 3, 2, 7)
     for threads in (0, 3, 64, 100000):
         np.testing.assert_array_equal(render(of, picture, threads=threads), render(of, picture))
+
+
+def test_a_small_picture_is_not_cut_finer_than_pays() -> None:
+    """Strips of a picture of one position of z would each do nearly all of it."""
+    for threads in (1, 2, 4, 64):
+        assert _native.Receiver.strips((64, 64), (0, 0, 64, 64), threads) == [1, 1]
+    for padded, threads in (((768, 512), 2), ((64, 4096), 2), ((4096, 64), 2), ((2048, 1088), 8), ((4096, 3072), 16)):
+        columns, rows = _native.Receiver.strips(padded, (0, 0, *padded), threads)
+        assert threads <= columns * rows <= 4 * threads, (padded, columns, rows)
+        assert padded[0] / 16 / columns <= 64
 
 
 INVALID = {

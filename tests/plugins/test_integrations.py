@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from PIL import ExifTags, Image
 
 import aecodec.imageio
 import aecodec.numcodecs
+import aecodec.zarr
 from aecodec import InputError, metrics
 from aecodec.format.container import SectionKind, pack, unpack
 
@@ -158,7 +161,7 @@ def test_numcodecs_keeps_shape_and_channels(shape: tuple[int, ...], opaque: bool
 def test_numcodecs_refuses_other_arrays() -> None:
     codec = aecodec.numcodecs.Aecodec()
     for array in (np.zeros((4, 4), np.float32), np.zeros(4, np.uint8), np.zeros((0, 4, 4, 3), np.uint8)):
-        with pytest.raises(InputError, match="chunks must be uint8"):
+        with pytest.raises(InputError, match="chunks must be"):
             codec.encode(array)
     with pytest.raises(InputError, match="66000 rows one below the other, 65535 at most"):
         codec.encode(np.zeros((66, 1000, 1, 3), np.uint8))
@@ -199,7 +202,63 @@ def test_numcodecs_options_are_json_and_checked_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["compressors", "filters"])
-def test_zarr_format_3_says_which_format_is_needed(tmp_path: Path, name: str) -> None:
+def test_zarr_format_3_says_which_codec_is_needed(tmp_path: Path, name: str) -> None:
     options: Any = {"shape": (30, 40, 3), "chunks": (30, 40, 3), "dtype": "uint8", name: aecodec.numcodecs.Aecodec()}
-    with pytest.raises(InputError, match="is for arrays of zarr format 2: create them with zarr_format=2"):
+    with pytest.raises(InputError, match=r"zarr_format=2, or those of format 3 with serializer=aecodec.zarr.Aecodec()"):
         zarr.create_array(tmp_path / "a.zarr", **options)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("sharded", [False, True])
+def test_zarr_format_3_keeps_pictures(tmp_path: Path, channels: int, sharded: bool) -> None:
+    pictures = np.stack([PICTURE, PICTURE[::-1]])[..., [0, 1, 2, 0][:channels]]
+    options: Any = {"shards": (2, 30, 40, channels)} if sharded else {"compressors": None}
+    stored = zarr.create_array(
+        tmp_path / "a.zarr", shape=pictures.shape, chunks=(1, 30, 40, channels), dtype="uint8",
+        serializer=aecodec.zarr.Aecodec(quality=np.float32(90), effort=0), **options,
+    )  # fmt: skip
+    assert stored.metadata.zarr_format == 3
+    stored[:] = np.asfortranarray(pictures)
+    again = zarr.open_array(tmp_path / "a.zarr", mode="r")
+    expected = aecodec.numcodecs.Aecodec(90, effort=0)
+    for before, after in zip(pictures, again[:], strict=True):
+        assert np.array_equal(
+            after, expected.decode(expected.encode(np.ascontiguousarray(before))).reshape(after.shape)
+        )
+        assert channels in (2, 4) or metrics.psnr(before, after) > 28
+    if not sharded:
+        assert aecodec.read_header((tmp_path / "a.zarr/c/0/0/0/0").read_bytes()).quality == 90
+
+
+def test_zarr_format_3_reads_without_an_import(tmp_path: Path) -> None:
+    serializer: Any = {"name": "aecodec", "configuration": {"quality": 80}}
+    zarr.create_array(
+        tmp_path / "a.zarr",
+        shape=(30, 40, 3),
+        chunks=(30, 40, 3),
+        dtype="uint8",
+        serializer=serializer,
+        compressors=None,
+    )[:] = PICTURE
+    code = (
+        "import sys, zarr; assert 'aecodec' not in sys.modules; print(zarr.open_array(sys.argv[1], mode='r')[:].shape)"
+    )
+    arguments = [sys.executable, "-P", "-c", code, str(tmp_path / "a.zarr")]
+    assert subprocess.run(arguments, check=True, capture_output=True, text=True, timeout=120).stdout == "(30, 40, 3)\n"
+
+
+def test_zarr_format_3_refuses_other_arrays_before_they_are_made(tmp_path: Path) -> None:
+    def create(**options: Any) -> None:
+        arguments = {"shape": (30, 40, 3), "chunks": (30, 40, 3), "dtype": "uint8", "compressors": None} | options
+        zarr.create_array(tmp_path / "a.zarr", serializer=aecodec.zarr.Aecodec(), **arguments)
+
+    with pytest.raises(InputError, match="arrays must be uint8, got uint16"):
+        create(dtype="uint16")
+    with pytest.raises(InputError, match=r"chunks must be \[..., H, W\] .*, got \(9,\)"):
+        create(shape=(9,), chunks=(9,))
+    with pytest.raises(InputError, match="66000 rows one below the other, 65535 at most"):
+        create(shape=(66, 1000, 2, 3), chunks=(66, 1000, 2, 3))
+    for options in ({"quality": 0}, {"effort": 10}):
+        with pytest.raises(InputError, match="must be"):
+            aecodec.zarr.Aecodec(**options)
+    assert not list(tmp_path.rglob("zarr.json"))

@@ -454,6 +454,19 @@ def test_context_counted_on_pictures_makes_files_smaller(tmp_path: Path, picture
     assert np.array_equal(*map(np.asarray, pictures_of))
 
 
+def test_export_tells_what_the_integers_lose(
+    tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(pictures, tmp_path, 1)
+    capsys.readouterr()
+    export_run(tmp_path)
+    (line,) = capsys.readouterr().err.splitlines()
+    losses = re.findall(r"quality (\d+): ([+-]\d+\.\d{3}) dB, ([+-]\d+\.\d\d) % of the bytes", line)
+    assert line.startswith("integers against floats, 4 extremes: ")
+    assert [quality for quality, _, _ in losses] == ["10", "50", "90", "100"]
+    assert all(abs(float(psnr)) < 0.5 for _, psnr, _ in losses)
+
+
 def test_weights_of_another_size_are_refused(tmp_path: Path, pictures: Path) -> None:
     result = CliRunner().invoke(
         main, ["train", str(pictures), "--out", str(tmp_path), "--init", "shipped", "--model", "tiny", "--steps", "1"]
