@@ -150,17 +150,19 @@ def test_an_encoder_rounds_to_what_a_decoder_adds_means_to(kernel: str) -> None:
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_steps_and_first_means_are_those_of_a_decoder(kernel: str) -> None:
+def test_an_encoder_learns_steps_and_means_of_what_it_codes(kernel: str) -> None:
     arrays, picture = random_arrays(TINY, 6), random_picture(TINY, 4, 5, 6)
-    of, reference = receiver(TINY, arrays, kernel), Reference(arrays, LEVEL)
-    expected_step, m0 = reference.predict_first(reference.features(picture.z))
-    for area in (whole(picture), Box(64, 80, 191, 250)):
-        window = area.aligned(64).grown(RECEIVER_HALO, whole(picture))
-        step, mean = (np.zeros((TINY.M, *area.reduced(16).shape), np.int32) for _ in range(2))
-        of.predict_first(cut(picture, window).z, window, picture.padded, LEVEL, area, 2, step, mean)
-        there = (slice(None), *area.cells(16))
-        np.testing.assert_array_equal(step, expected_step[there])
-        np.testing.assert_array_equal(mean, np.where(reference.first_half(m0), m0, 0)[there])
+    of, bounds, rng = receiver(TINY, arrays, kernel), whole(picture), np.random.default_rng(6)
+    M, rows, columns = picture.y.shape
+    y, index = rng.normal(0, 9, (rows, columns, M)).astype(np.float32), np.zeros((M, rows, columns), np.uint8)
+    symbols, step, mean = np.empty_like(picture.y), *(np.empty(picture.y.shape, np.int32) for _ in range(2))
+    zone = np.full(64, 0.5, np.float32)
+    planes = symbols, step, mean
+    of.quantize(picture.z, bounds, y, bounds, index, zone, picture.padded, LEVEL, bounds, 2, *planes)
+    expected = y_hat(of, Picture(picture.z, symbols))
+    np.testing.assert_array_equal(Reference(arrays, LEVEL).dequantized(symbols, mean, step), expected)
+    half = np.abs(y.transpose(2, 0, 1) - expected / 4096) <= step / 4096 / 2 + 1e-2
+    assert (half | (np.abs(symbols) > 30000)).all()
 
 
 def test_any_number_of_threads_may_be_asked_for() -> None:
