@@ -135,25 +135,15 @@ void make_analysis(aecodec::Analysis* self, const nb::dict& arrays, const std::s
   new (self) aecodec::Analysis(HeldArrays(arrays).views, aecodec::floats(kernel_of(kernel)));
 }
 
-<<<<<<< HEAD
-=======
-void make_gradient(aecodec::Gradient* self, const nb::dict& arrays, const std::string& kernel) {
-  new (self) aecodec::Gradient(HeldArrays(arrays).views, aecodec::floats(kernel_of(kernel)));
-}
-
->>>>>>> nc
 std::array<int, 2> strips(const Shape& padded, const Sides& area, int threads) {
   const aecodec::Size size{padded[0], padded[1]};
   aecodec::Receiver::require({0, 0, size.width, size.height}, size, 100, box(area));
   const aecodec::Strips result = aecodec::Receiver::strips(size, box(area), threads);
   return {result.columns, result.rows};
-<<<<<<< HEAD
 }
 
 void make_gradient(aecodec::Gradient* self, const nb::dict& arrays, const std::string& kernel) {
   new (self) aecodec::Gradient(HeldArrays(arrays).views, aecodec::floats(kernel_of(kernel)));
-=======
->>>>>>> nc
 }
 
 nb::list kernels() {
@@ -311,13 +301,8 @@ NB_MODULE(_native, m) {
       .def("y_hat", &y_hat, "z"_a.noconvert(), "y"_a.noconvert(), "window"_a, "padded"_a, "level"_a, "area"_a, "threads"_a,
            "out"_a.noconvert())
       .def("quantize", &quantize, "z"_a.noconvert(), "window"_a, "y"_a.noconvert(), "y_window"_a, "index"_a.noconvert(),
-<<<<<<< HEAD
            "dead_zone"_a.noconvert(), "padded"_a, "level"_a, "area"_a, "threads"_a, "out"_a.noconvert(), "step"_a.noconvert() = nb::none(),
            "mean"_a.noconvert() = nb::none())
-=======
-           "dead_zone"_a.noconvert(), "padded"_a, "level"_a, "area"_a, "threads"_a, "out"_a.noconvert(),
-           "step"_a.noconvert() = nb::none(), "mean"_a.noconvert() = nb::none())
->>>>>>> nc
       .def_static("strips", &strips, "padded"_a, "area"_a, "threads"_a)
       .def_static("kernels", &kernels);
   nb::class_<aecodec::Analysis>(m, "Analysis")
