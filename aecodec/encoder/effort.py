@@ -33,17 +33,17 @@ _DEAD_ZONE = 0.001
 
 
 def _falling(steps: int) -> tuple[float, ...]:
-    """Rates that fall evenly in their logarithm."""
-    first, last = 0.35, 0.05
-    return tuple(first * (last / first) ** (step / (steps - 1)) for step in range(steps))
+    """Rates that fall evenly."""
+    first, last = 0.5, 0.1
+    return tuple(first + (last - first) * step / (steps - 1) for step in range(steps))
 
 
 EFFORTS = (
     PLAIN,
-    Effort(0.0005),
     Effort(_DEAD_ZONE),
-    *(Effort(_DEAD_ZONE, rates) for rates in ((0.35,), (0.35, 0.15), (0.35, 0.25, 0.12))),
-    *(Effort(_DEAD_ZONE, _falling(steps)) for steps in (5, 8, 12, 20)),
+    Effort(_DEAD_ZONE, (0.35,)),
+    Effort(_DEAD_ZONE, (0.5, 0.25)),
+    *(Effort(_DEAD_ZONE, _falling(steps)) for steps in (5, 8, 12, 16, 24, 40)),
 )
 
 

@@ -13,8 +13,8 @@ from support import DATA
 from aecodec import _native, weights
 from aecodec.coding.prior import anchor_position
 from aecodec.format.container import Box
-from aecodec.networks.config import CONFIGS, ModelConfig
-from aecodec.networks.model import HYPER_RECEPTIVE_FIELD, Autoencoder, anchor_weights
+from aecodec.networks.config import CONFIGS, HYPER_RECEPTIVE_FIELD, ModelConfig
+from aecodec.networks.model import Autoencoder, anchor_weights
 
 KERNELS = _native.Receiver.kernels()
 LEVEL = 4321
