@@ -4,7 +4,7 @@
 >>> data = aecodec.encode(image, quality=60)
 >>> image = aecodec.decode(data)
 
-Importing this package loads neither torch nor CompressAI; the first encode or decode loads torch.
+Importing this package loads no numpy. torch is loaded for training, GPUs and tensors alone.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ _OPTIONS = ("quality", "bpp", "max_bytes", "psnr", "ms_ssim", "effort", "tile", 
 
 
 class AecImageFile(ImageFile.ImageFile):
-    """An .aec file. Opening reads header and metadata; the first use of pixels loads torch and decodes.
+    """An .aec file. Opening reads header and metadata; the first use of pixels decodes.
 
     What is wrong with a file is an OSError. With ImageFile.LOAD_TRUNCATED_IMAGES a damaged file gives what is left of
     it, and a PictureWarning tells what is not.
