@@ -43,7 +43,7 @@ EFFORTS = (
     Effort(_DEAD_ZONE),
     Effort(_DEAD_ZONE, (0.35,)),
     Effort(_DEAD_ZONE, (0.5, 0.25)),
-    *(Effort(_DEAD_ZONE, _falling(steps)) for steps in (5, 8, 12, 16, 24, 40)),
+    *(Effort(_DEAD_ZONE, _falling(steps)) for steps in (3, 5, 8, 12, 20, 40)),
 )
 
 
