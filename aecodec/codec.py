@@ -16,13 +16,13 @@ from aecodec.arguments import as_integer, as_number
 from aecodec.coding.prior import SCALES
 from aecodec.coding.symbols import Symbols, TileCoder
 from aecodec.decoder.exact import ExactReceiver, needed_around
-from aecodec.device import needing_torch, pick_device
+from aecodec.device import needing, pick_device
 from aecodec.encoder.analysis import Analyzer, Progress, Transform
 from aecodec.encoder.effort import DEFAULT_EFFORT, pick_effort
 from aecodec.encoder.native import NativeTransform
 from aecodec.encoder.target import TargetEncoder, pick_target
 from aecodec.errors import FormatError, InputError
-from aecodec.forked import computed_once
+from aecodec.forked import ForkLock, computed_once
 from aecodec.format.alpha import decode_alpha, encode_alpha
 from aecodec.format.container import (
     DEFAULT_QUALITY,
@@ -104,7 +104,7 @@ class Codec:
             self.transform = NativeTransform(model, self.normative, self.workers)
             self.receiver = self.normative
         else:
-            with needing_torch():
+            with needing("torch", "torch"):
                 from aecodec.decoder.floats import FloatReceiver
             self.transform, self.receiver = self.floats, FloatReceiver(self.floats.runtime)
         self.analyzer = Analyzer(self.transform, model.prior, work_tile * STRIDE)
@@ -112,7 +112,7 @@ class Codec:
     @computed_once
     def floats(self) -> FloatTransform:
         """The networks of the encoder by torch. Raises InputError without it."""
-        with needing_torch():
+        with needing("torch", "torch"):
             from aecodec.encoder.floats import FloatTransform
             from aecodec.networks.runtime import Runtime
         runtime = Runtime.load(self.weights, self.device, self.workers.threads, self.work_tile)
@@ -137,9 +137,10 @@ class Codec:
         """A codec with shipped weights (by name; default "m") or those of a .safetensors file.
 
         device is "auto" (CUDA where there is one), "cpu" or "cuda". threads is how many work at once on a CPU, 1..1024,
-        by default as many as torch uses. entropy_coder="compressai" writes the same bytes through CompressAI's coder,
-        for reference. backend="exact" decodes by the integers that define the pixels of a file, "float" by the networks
-        that these were made from (docs/format.md, section 6.5); "auto" is exact on a CPU and float on a GPU.
+        by default one for each CPU, or as many as torch uses where it is loaded. entropy_coder="compressai" writes the
+        same bytes through CompressAI's coder, for reference. backend="exact" decodes by the integers that define the
+        pixels of a file, "float" by the networks that these were made from (docs/format.md, section 6.5); "auto" is
+        exact on a CPU and float on a GPU.
         Raises InputError for weights, a device, a backend or a number that cannot be used.
         """
         return cls(
@@ -179,9 +180,9 @@ class Codec:
         What even the best quality cannot spend, or the worst not save, is no error but a PictureWarning. A search takes
         as long as a few plain encodes.
 
-        effort 0..9 is how hard to look for a smaller file of the same picture: up to 2 it costs no time, from 3 on
-        gradients go through the decoder, once at 3 and 20 times at 9. progress gets what was done of that since its
-        last call, as a share of one encode; a target takes several.
+        effort 0..9 is how hard to look for a smaller file of the same picture: up to 1 it costs no time, from 2 on
+        gradients go through the renderer, once at 2, twice at 3 and 40 times at 9. progress gets what was done of that
+        since its last call, as a share of one encode; a target takes several.
 
         tile is the side of independently coded tiles in units of 64 pixels, 1..64. strip drops ICC, EXIF, XMP and dpi,
         and turns the pixels as the EXIF orientation says. verify adds a digest of what the file decodes to, 25 bytes,
@@ -299,7 +300,7 @@ class Codec:
         The networks see the whole batch at once, on the device of the codec: meant for a GPU and for small pictures.
         quality, effort, tile and max_pixels are those of encode. Raises InputError for another type, shape or size.
         """
-        with needing_torch():
+        with needing("torch", "torch"):
             import torch
         if not isinstance(x, torch.Tensor):
             raise InputError(f"batch must be a tensor uint8 [B, 3, H, W], got {type(x).__name__}")
@@ -334,7 +335,7 @@ class Codec:
         if len(sizes) != 1:
             raise InputError(f"a batch needs files of one size, got {len(sizes)} sizes in {len(headers)} files")
         symbols = [self._parse(container, container.header.padded) for container in containers]
-        with needing_torch():
+        with needing("torch", "torch"):
             import torch
         if isinstance(self.receiver, ExactReceiver):
             pictures = [
@@ -490,7 +491,12 @@ def codec_for(model_id: int, device: str = "cpu") -> Codec:
 
     On the CPU unless told otherwise, since a forked process has no other.
     """
-    return _shared_codec(model_id, pick_device(device))
+    device = pick_device(device)
+    with _loading:  # or many threads that begin together would each load one
+        return _shared_codec(model_id, device)
+
+
+_loading = ForkLock()
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What torch is there for, and whether it is there."""
+"""Which device torch can use, and what is missing for what is asked for."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ def pick_device(name: str) -> str:
     """cpu or cuda, of auto (CUDA where there is one) or their names. Raises InputError if it is not there."""
     if not isinstance(name, str) or name not in ("auto", "cpu", "cuda"):
         raise InputError(f"device must be auto, cpu or cuda, got {name}")
-    if name == "cuda" and not has_cuda():
-        raise InputError("no CUDA device is available")
+    if name == "cuda":
+        with needing("torch", "torch"):
+            import torch  # noqa: F401 - only whether it is there
+        if not has_cuda():
+            raise InputError("no CUDA device is available")
     return "cuda" if name != "cpu" and has_cuda() else "cpu"
 
 
@@ -30,11 +33,11 @@ def has_cuda() -> bool:
 
 
 @contextmanager
-def needing_torch(extra: str = "torch") -> Iterator[None]:
-    """Raises InputError for an import that fails since torch is missing; extra is what to install."""
+def needing(package: str, extra: str) -> Iterator[None]:
+    """Raises InputError for an import that fails since a package is missing; extra is what to install."""
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name != "torch":
+        if (error.name or "").split(".")[0] != package:
             raise
-        raise InputError(f"this needs torch, which is not installed: pip install 'aecodec[{extra}]'") from error
+        raise InputError(f"this needs {package}, which is not installed: pip install 'aecodec[{extra}]'") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cached_property
@@ -36,6 +37,24 @@ class computed_once(cached_property[Value]):  # noqa: N801 - a decorator
     def __init__(self, work: Callable[[Any], Value]) -> None:
         super().__init__(work)
         self.lock = nullcontext()
+
+
+class ForkLock:
+    """A lock that is open in a forked process, whichever thread of the parent held it."""
+
+    def __init__(self) -> None:
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 def _after_fork() -> None:

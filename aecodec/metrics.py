@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from aecodec.device import needing
 from aecodec.errors import InputError
 
 MS_SSIM_MIN_SIDE = 160  # both sides must be larger: the window on the coarsest scale
@@ -74,7 +75,8 @@ def bd_rate(
     common test conditions). The range is what both curves share, or what lies between two qualities in dB: only results
     over one range can be compared. Raises InputError where a curve is none or does not cover the range.
     """
-    from scipy.interpolate import PchipInterpolator  # half a second that a codec does not need
+    with needing("scipy", "bench"):
+        from scipy.interpolate import PchipInterpolator  # half a second that a codec does not need
 
     curves = []
     for rate, quality in ((anchor_bpp, anchor_psnr), (test_bpp, test_psnr)):

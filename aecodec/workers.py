@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from aecodec.arguments import as_integer
 from aecodec.errors import InputError
-from aecodec.forked import is_forked
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -30,8 +29,8 @@ class Workers:
 
     @property
     def count(self) -> int:
-        """Threads that may work at once in this process now; a forked one has one."""
-        return 1 if is_forked() else self.threads or default_threads()
+        """Threads that may work at once now."""
+        return self.threads or default_threads()
 
     def map(self, work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
         """work(part) for every part, in as many threads as there are parts and may be."""
@@ -50,8 +49,9 @@ class Workers:
 
 def default_threads() -> int:
     """As many as torch uses where it is loaded; else what OMP_NUM_THREADS says, or one for each CPU of the process."""
-    if torch := sys.modules.get("torch"):
-        return int(torch.get_num_threads())
+    torch_threads = getattr(sys.modules.get("torch"), "get_num_threads", None)  # missing while it is being loaded
+    if torch_threads is not None:
+        return int(torch_threads())
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     if wanted.isdecimal() and int(wanted):
         return min(int(wanted), Workers.MAX_THREADS)

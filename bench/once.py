@@ -24,6 +24,7 @@ STAGES = {
     "encode": {
         "analyze": "analysis",
         "hyper_analyze": "hyper analysis",
+        "refine": "gradients",
         "quantize": "quantization",
         "_pack": "entropy coding",
     },

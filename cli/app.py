@@ -41,7 +41,8 @@ class Group(click.Group):
             name = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(printable(f"{name}{error.strerror or error}")) from error
         except click.ClickException as error:
-            error.message = told(error)  # type: ignore[misc] # final for click, whose message it is no more
+            if error.message:  # else click makes one up
+                error.message = told(error)  # type: ignore[misc] # final for click, whose message it is no more
             raise
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, click.exceptions.Exit | click.Abort) or reason(error) != "out of memory":

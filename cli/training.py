@@ -13,7 +13,7 @@ from aecodec import InputError
 from aecodec.cli.files import check_target
 from aecodec.cli.options import DEVICE, FILE, POSITIVE, Range, reporting
 from aecodec.cli.reporter import Reporter
-from aecodec.device import needing_torch
+from aecodec.device import needing
 
 
 @click.command()
@@ -66,7 +66,7 @@ def train(
     aecodec train photos/ --out run --validation held-back/ --minutes 120
     aecodec export run mine.safetensors
     """
-    with needing_torch("train"):
+    with needing("torch", "train"):
         from aecodec.train import Budget, TrainConfig, train_model
 
     if minutes is not None and steps is not None:
@@ -100,7 +100,7 @@ def train(
 @click.pass_obj
 def export(report: Reporter, run: Path, target: Path | None, state: Path | None, data: tuple[Path, ...]) -> None:
     """Freeze the newest decay of RUN into a weights file, TARGET or weights.safetensors in RUN."""
-    with needing_torch("train"):
+    with needing("torch", "train"):
         from aecodec.train import export_run
 
     if target is not None:

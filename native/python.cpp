@@ -80,7 +80,7 @@ void table_index(Array<std::int32_t, 3> sums, Array<std::int32_t, 1> multiplier,
   aecodec::table_index(sums.data(), multiplier.data(), bias.data(), shift, channels, height, width, index.data());
 }
 
-// Boxes are (left, top, right, bottom), sizes (width, height), as in decoder/synthesis.py
+// Boxes are (left, top, right, bottom), sizes (width, height), as in format/container.py
 using Sides = std::array<std::int32_t, 4>;
 using Shape = std::array<std::int32_t, 2>;
 

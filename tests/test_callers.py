@@ -54,7 +54,7 @@ BUFFERS: dict[str, Callable[[bytes], Any]] = {
 READERS: dict[str, Callable[[Codec, Any], object]] = {
     "decode": lambda codec, data: codec.decode(data).tobytes(),
     "decode_partial": lambda codec, data: codec.decode_partial(data).image.tobytes(),
-    "verify": lambda codec, data: codec.verify(data).difference,
+    "verify": lambda codec, data: codec.verify(data).digest,
     "decode_tensor": lambda codec, data: codec.decode_tensor([data]).tolist(),
     "decode_symbols": lambda codec, data: [one.tolist() for one in codec.decode_symbols(data)],
     "read_header": lambda _, data: read_header(data),

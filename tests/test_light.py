@@ -61,6 +61,8 @@ codec = Codec.load()
 codec.verify(codec.encode(image, verify=True))
 assert [loss.in_part for loss in codec.decode_partial(data[:-40]).losses] == [False, True]
 assert codec.complexity()["receiver"] < 6
+smallest, gray = codec.encode(image, quality=60, effort=5), codec.encode(image.convert("L"))
+assert len(smallest) < len(data) and codec.decode(gray).mode == "L"
 """
     done = run(program, DATA / "coffee.png")
     assert done.returncode == 0, done.stderr
@@ -90,7 +92,7 @@ def test_every_command_but_training_works(tmp_path: Path) -> None:
     "program",
     [
         "Codec.load(backend='float')",
-        "Codec.load().encode(np.zeros((8, 8, 3), np.uint8), effort=9)",
+        "Codec.load(device='cuda')",
         "Codec.load().encode_tensor(None)",
         "Codec.load().decode_tensor([Codec.load().encode(np.zeros((8, 8, 3), np.uint8))])",
     ],
@@ -107,12 +109,21 @@ except InputError as error:
     assert done.stdout == "this needs torch, which is not installed: pip install 'aecodec[torch]'\n", done.stderr
 
 
-def test_commands_that_need_torch_say_so(tmp_path: Path) -> None:
-    done = command("encode", DATA / "coffee.png", tmp_path / "a.aec", "--effort", 9)
-    assert (done.returncode, done.stderr) == (
-        1,
-        "Error: this needs torch, which is not installed: pip install 'aecodec[torch]'\n",
-    )
+def test_what_needs_other_packages_says_so(tmp_path: Path) -> None:
     done = command("train", tmp_path, "--out", tmp_path / "run")
-    assert done.returncode == 1
-    assert "pip install 'aecodec[train]'" in done.stderr
+    message = "this needs torch, which is not installed: pip install 'aecodec[train]'"
+    assert (done.returncode, done.stderr) == (1, f"Error: {message}\n")
+    done = run("""
+import numpy as np
+from aecodec import Codec, InputError, metrics
+for work in (
+    lambda: Codec.load(entropy_coder="compressai").encode(np.zeros((8, 8, 3), np.uint8)),
+    lambda: metrics.bd_rate([1, 2], [30, 40], [1, 2], [31, 41]),
+):
+    try:
+        work()
+    except InputError as error:
+        print(error)
+""")
+    scipy = "this needs scipy, which is not installed: pip install 'aecodec[bench]'"
+    assert done.stdout == f"{message}\n{scipy}\n", done.stderr

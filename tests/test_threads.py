@@ -6,7 +6,9 @@ import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ import torch
 from support import DATA
 
 from aecodec import Codec, weights
+from aecodec import codec as codec_module
 from aecodec.networks.layers import InnerSides
+from aecodec.workers import default_threads
 
 SIZES = [(16, 16), (70, 40), (130, 65), (64, 300), (33, 200)]  # one to four areas
 
@@ -70,6 +74,31 @@ def test_a_codec_without_a_number_of_threads_uses_as_many_as_torch_does_now() ->
             assert sorted(places) == list(range(count))
     finally:
         torch.set_num_threads(before)
+
+
+def test_threads_can_be_counted_while_torch_is_being_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert default_threads() == 3
+
+
+def test_threads_that_begin_together_load_one_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[int] = []
+    load_for = weights.load_for
+
+    def slow(model_id: int) -> weights.Weights:
+        loaded.append(model_id)
+        together.wait()  # for the others, which then ask as well
+        return load_for(model_id)
+
+    together = threading.Barrier(2)
+    monkeypatch.setattr(codec_module, "_shared_codec", cache(codec_module._shared_codec.__wrapped__))
+    monkeypatch.setattr(weights, "load_for", slow)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(codec_module.default_codec) for _ in range(4)]
+        together.wait()
+        assert len({id(one.result()) for one in asked}) == 1
+    assert len(loaded) == 1
 
 
 @pytest.mark.slow

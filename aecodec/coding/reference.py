@@ -7,11 +7,14 @@ and its Python part stops at the schemas of nms and qnms; declaring these two is
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from aecodec.coding.tables import TableSet
+from aecodec.device import needing
 from aecodec.errors import InputError
+
+with needing("torch", "train"):
+    import torch
 
 
 def _declare_torchvision_schemas() -> torch.library.Library | None:

@@ -13,7 +13,8 @@ from aecodec.networks.config import SYNTHESIS_HALO
 from aecodec.weights import Weights
 from aecodec.workers import Workers
 
-_BAND = 1024  # rows of a picture that one call makes
+_BAND = 1024, 256  # rows of a picture that one call makes: at most, and of the widest
+_BAND_PIXELS = 1 << 23
 
 
 class ExactReceiver:
@@ -32,9 +33,10 @@ class ExactReceiver:
         """Pixels uint8 [h, w, 3] of an area of the picture, each the mean of factor x factor."""
         pixels = np.empty((*area.reduced(factor).shape, 3), np.uint8)
         padded, threads, (z, y, window) = header.padded.shape[::-1], self.workers.count, symbols[:3]
-        for band in area.split(area.right - area.left, _BAND):  # one by one, so that Ctrl-C is heard
-            rows, _ = band.reduced(factor).relative_to(area.reduced(factor)).cells(1)
-            self.native.render(z, y, window, padded, header.level, band, factor, threads, pixels[rows])
+        rows = max(min(_BAND_PIXELS // (area.right - area.left) // STRIDE * STRIDE, _BAND[0]), _BAND[1])
+        for band in area.split(area.right - area.left, rows):  # one by one, so that Ctrl-C is heard
+            shown, _ = band.reduced(factor).relative_to(area.reduced(factor)).cells(1)
+            self.native.render(z, y, window, padded, header.level, band, factor, threads, pixels[shown])
         return pixels
 
 

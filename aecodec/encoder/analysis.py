@@ -17,6 +17,8 @@ from aecodec.image import Pixels
 from aecodec.networks.config import GRADIENT_HALO, SYNTHESIS_HALO
 
 Strips: TypeAlias = "dict[Box, NDArray[np.float32]]"  # y [h/16, W/16, M] of strips of a picture
+_STRIP_PIXELS = 1 << 22  # at most, as far as strips may be as low
+_LOWEST = GRADIENT_HALO + STRIDE + SYNTHESIS_HALO  # height of a strip: no stage looks beyond the next one
 Progress = Callable[[float], None]  # gets what was done since the last call, as a share of one encode
 
 
@@ -63,15 +65,16 @@ class Analyzer:
     """The encoder of one model. Nothing changes after construction."""
 
     def __init__(self, transform: Transform, prior: Prior, strip: int = 512) -> None:
-        """strip: height of what is worked on at once, in pixels, a multiple of 64."""
+        """strip: height of what is worked on at once, in pixels, a multiple of 64; it is lower in wide pictures."""
         self.transform = transform
         self.prior = prior
-        self.strip = max(strip, GRADIENT_HALO + SYNTHESIS_HALO)  # no stage looks beyond the next strip
+        self.strip = strip
 
     def analyze(
         self, pixels: Pixels, header: Header, effort: Effort = PLAIN, progress: Progress | None = None
     ) -> Symbols:
         """The coded integers of a picture [H, W, 3]."""
+        pixels = np.ascontiguousarray(pixels)  # once, and not for every strip
 
         def y_of(strip: Box) -> NDArray[np.float32]:
             return self.transform.analyze(pixels, strip, header)
@@ -80,6 +83,7 @@ class Analyzer:
 
     def analyze_once(self, pixels: Pixels, header: Header) -> CachedAnalysis:
         """y of a picture [H, W, 3] for the level of the header and those around it."""
+        pixels = np.ascontiguousarray(pixels)
         level = min(header.level + 150, MAX_LEVEL)  # too fine costs less than too coarse
         header = dataclasses.replace(header, level=level)
         y = np.empty((*header.padded.reduced(Y_STRIDE).shape, self.prior.M), np.float16)
@@ -96,6 +100,7 @@ class Analyzer:
         progress: Progress | None = None,
     ) -> Symbols:
         """The coded integers for a level that y serves."""
+        pixels = np.ascontiguousarray(pixels)
         ratio = self.transform.gain_ratio(header.level, cached.level)
         return self._code(lambda strip: cached.y[strip.cells(Y_STRIDE)] * ratio, pixels, header, effort, progress)
 
@@ -141,7 +146,8 @@ class Analyzer:
         return symbols
 
     def _strips(self, header: Header) -> list[Box]:
-        return header.padded.split(header.padded.right, self.strip)
+        width = header.padded.right
+        return header.padded.split(width, max(min(self.strip, _STRIP_PIXELS // width // STRIDE * STRIDE), _LOWEST))
 
 
 def gather(y: Strips, region: Box) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from aecodec.coding.prior import Z_LIMIT, Prior
 from aecodec.coding.symbols import REACH, Costs, Symbols
 from aecodec.coding.tables import TableSet
+from aecodec.decoder.exact import needed_around
 from aecodec.encoder.analysis import Progress, Strips, gather
 from aecodec.encoder.effort import CURVATURE, PLAIN, Effort, error_weight
 from aecodec.format.container import STRIDE, Y_STRIDE, Box, Header
@@ -88,7 +89,7 @@ class FloatTransform:
 
         def improve(box: Box) -> None:
             seen = box.grown(GRADIENT_HALO + MEAN_HALO, header.padded)
-            region = seen.grown(SYNTHESIS_HALO, header.padded)
+            region = needed_around(seen, header)
             index = symbols.known_index[:, *seen.cells(Y_STRIDE)]
             x = np.array(pixels[seen.grown(0, header.bounds).cells(1)].transpose(2, 0, 1))
             z_hat = self.runtime.tensor(symbols.z[:, *region.cells(STRIDE)])

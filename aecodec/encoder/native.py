@@ -24,6 +24,7 @@ from aecodec.weights import Weights
 from aecodec.workers import Workers
 
 Built = TypeVar("Built")
+_REFINED_WIDTH = 4096  # pixels that are refined side by side at once, so that memory is bounded
 
 
 class NativeTransform:
@@ -56,7 +57,7 @@ class NativeTransform:
     def analyze(self, pixels: Pixels, strip: Box, header: Header) -> NDArray[np.float32]:
         """As Transform."""
         y = np.empty((*strip.reduced(Y_STRIDE).shape, self.receiver.M), np.float32)
-        self.analysis.analyze(np.ascontiguousarray(pixels), header.level, strip, self.workers.count, y)
+        self.analysis.analyze(pixels, header.level, strip, self.workers.count, y)
         return y
 
     def hyper_analyze(self, y: Strips, strip: Box, header: Header) -> NDArray[np.int8]:
@@ -86,16 +87,36 @@ class NativeTransform:
         progress: Progress,
     ) -> NDArray[np.float32]:
         """As Transform."""
-        seen = strip.grown(GRADIENT_HALO, header.padded)
+        refined = np.empty_like(y[strip])
+        share = math.prod(header.padded.shape) * len(effort.rates)
+        for part in strip.split(_REFINED_WIDTH, strip.bottom - strip.top):
+            there = part.relative_to(strip).cells(Y_STRIDE)
+            refined[there] = self._refine(
+                pixels, y, part, header, symbols, effort, lambda part=part: progress(math.prod(part.shape) / share)
+            )
+        return refined
+
+    def _refine(
+        self,
+        pixels: Pixels,
+        y: Strips,
+        part: Box,
+        header: Header,
+        symbols: Symbols,
+        effort: Effort,
+        stepped: Callable[[], None],
+    ) -> NDArray[np.float32]:
+        seen = part.grown(GRADIENT_HALO, header.padded)
         around = seen.grown(MEAN_HALO, header.padded)
-        moving, refined = np.array(gather(y, around)), np.empty_like(y[strip])
-        core, window = (box.relative_to(around).cells(Y_STRIDE) for box in (strip, seen))
+        moving = np.array(gather(y, around))
+        core, window = (box.relative_to(around).cells(Y_STRIDE) for box in (part, seen))
         shape = (self.receiver.M, *seen.reduced(Y_STRIDE).shape)
         y_symbols, step, mean = np.empty(shape, np.int16), np.empty(shape, np.int32), np.empty(shape, np.int32)
+        refined = np.empty((*part.reduced(Y_STRIDE).shape, self.receiver.M), np.float32)
         for rate in effort.rates:
             self._quantize(moving, around, seen, header, symbols, effort, y_symbols, step, mean)
             self.gradient.move(
-                pixels=np.ascontiguousarray(pixels),
+                pixels=pixels,
                 y=np.ascontiguousarray(moving[window]),
                 symbols=y_symbols,
                 step=step,
@@ -107,12 +128,12 @@ class NativeTransform:
                 rate=rate,
                 curvature=CURVATURE,
                 level=header.level,
-                area=strip,
+                area=part,
                 threads=self.workers.count,
                 out=refined,
             )
             moving[core] = refined
-            progress(math.prod(strip.shape) / math.prod(header.padded.shape) / len(effort.rates))
+            stepped()
         return refined
 
     def _quantize(

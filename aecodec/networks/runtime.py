@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aecodec.coding.prior import anchor_position
+from aecodec.forked import is_forked
 from aecodec.format.container import STRIDE, Box
 from aecodec.isolation import plain_torch, set_own_threads
 from aecodec.networks.model import Autoencoder, anchor_weights
@@ -35,6 +36,11 @@ class TorchWorkers(Workers):
         super().__init__(threads)
         self.device = device
         self._torch_pools: dict[tuple[int, int | None, int], ThreadPoolExecutor] = {}
+
+    @property
+    def count(self) -> int:
+        """As Workers; one in a forked process."""
+        return 1 if is_forked() else super().count
 
     def map(self, work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
         """work(part) for every part: a thread for each, or one by one with all of torch's threads where that is it."""

@@ -44,7 +44,11 @@ class Aecodec(ArrayBytesCodec):
     @classmethod
     def from_dict(cls, data: Any) -> Self:
         """The codec that an array names."""
-        return cls(**data.get("configuration", {}))
+        configuration = data.get("configuration", {})
+        unknown = configuration.keys() - {"quality", "effort"}
+        if unknown:
+            raise InputError(f"configuration of aecodec holds {', '.join(sorted(unknown))}, which this version has not")
+        return cls(**configuration)
 
     def to_dict(self) -> dict[str, Any]:
         """What an array names it by."""

@@ -260,3 +260,8 @@ def test_two_processes_write_one_file(tmp_path: Path) -> None:
     assert (first.returncode, second.returncode) == (0, 0)
     assert looks
     assert [path.name for path in tmp_path.iterdir()] == ["a.aec"]
+
+
+def test_what_is_missing_is_told_once() -> None:
+    result = CliRunner().invoke(main, ["export"])
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (2, "Error: Missing argument 'RUN'.")
