@@ -21,7 +21,7 @@ from aecodec.errors import InputError, UnsupportedError
 from aecodec.forked import computed_once
 
 DEFAULT_MODEL = "m"
-SHIPPED = {"m": 0x8AE021FE, "s": 0xBD785961}  # name: model_id; append-only from 1.0 on
+SHIPPED = {"m": 0x0CDC263D, "s": 0xF970CD20}  # name: model_id; append-only from 1.0 on
 _NETWORK, _RECEIVER = "network.", "receiver."
 _FORMAT = "aecodec weights 2"
 
