@@ -217,25 +217,16 @@ class Codec:
         region: tuple[int, int, int, int] | None = None,
         scale: float = 1,
         max_pixels: int = MAX_PIXELS,
+        header: Header | None = None,
     ) -> Image.Image:
         """The picture of a .aec file: mode RGB, RGBA, L or LA; ICC, EXIF, XMP and dpi are in its info.
 
         region is (x, y, width, height) in pixels of the stored picture: only the tiles that it needs are read, checked
         and decoded. scale is 1, 1/2, 1/4 or 1/8: each pixel is the mean of 2x2, 4x4 or (nearly) 8x8; sides are
-        rounded up. Raises InputError for a region outside the picture or another scale, FormatError for damaged data,
+        rounded up. header is what read_header gave for this file, if that was asked before. Raises InputError for a region outside the picture or another scale, FormatError for damaged data,
         UnsupportedError if the file needs other weights or a newer aecodec.
         """
-        return self.decode_behind(read_header(data, max_pixels=max_pixels), data, region=region, scale=scale)
-
-    def decode_behind(
-        self,
-        header: Header,
-        data: Buffer,
-        *,
-        region: tuple[int, int, int, int] | None = None,
-        scale: float = 1,
-    ) -> Image.Image:
-        """decode of data whose header was read already, to find this codec by it."""
+        header = header or read_header(data, max_pixels=max_pixels)
         area, factor = _area(region, header), _factor(scale)
         return self._show(self.receiver, unpack(data, header=header, area=needed_around(area, header)), area, factor)
 
@@ -509,4 +500,4 @@ def decode_shipped(
 ) -> Image.Image:
     """The picture of a file with the shipped weights that it needs: aecodec.decode."""
     header = read_header(data, max_pixels=max_pixels)
-    return codec_for(header.model_id, device).decode_behind(header, data, region=region, scale=scale)
+    return codec_for(header.model_id, device).decode(data, region=region, scale=scale, header=header)

@@ -46,7 +46,7 @@ def read_shown(path: Place, device: str, weights: Path | None, max_pixels: int) 
             return shown_pixels(picture._replace(gray=False)), len(data)
         header = aecodec.read_header(data, max_pixels=max_pixels)
         codec = codec_for(header, weights, device)
-        return shown(codec.decode_behind(header, data)), len(data)
+        return shown(codec.decode(data, header=header)), len(data)
 
 
 def shown(image: Image.Image) -> NDArray[np.uint8]:
@@ -65,7 +65,7 @@ def small_picture(data: Data, size: int) -> Image.Image:
     header = aecodec.read_header(data)
     longest = max(header.width, header.height)
     scale = next(scale for scale in (1 / 8, 1 / 4, 1 / 2, 1) if scale == 1 or longest * scale >= size)
-    image = upright(codec_for(header, None, "cpu").decode_behind(header, data, scale=scale))
+    image = upright(codec_for(header, None, "cpu").decode(data, scale=scale, header=header))
     image.thumbnail((size, size))
     profile = image.info.get("icc_profile")
     image.info.clear()

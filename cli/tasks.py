@@ -311,7 +311,7 @@ def decoded(
     """The picture of a file, or what is left of it and what is lost."""
     if rescue:
         return codec.decode_partial(data, **options)
-    return codec.decode_behind(header, data, region=options["region"], scale=options["scale"]), []
+    return codec.decode(data, region=options["region"], scale=options["scale"], header=header), []
 
 
 def tell_losses(losses: Sequence[Loss], header: Header) -> None:

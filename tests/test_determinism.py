@@ -157,7 +157,7 @@ def files(tiny: Codec, coffee: Image.Image) -> dict[str, File]:
     sources = {path.stem: path.read_bytes() for path in sorted(GOLDEN.glob("*.aec"))}
     small = coffee.crop((100, 100, 280, 240))
     small.info = {}
-    sources["fresh"] = tiny.encode(small, quality=100)
+    sources["fresh"] = tiny.encode(small, quality=100, effort=0)
     sources["fresh tiles"] = tiny.encode(small, quality=30, tile=1)
     small.putalpha(Image.radial_gradient("L").resize(small.size))
     sources["fresh alpha"] = tiny.encode(small.convert("LA"), tile=2)

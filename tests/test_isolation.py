@@ -75,7 +75,7 @@ def test_settings_of_torch_are_the_callers_afterwards(threaded: Codec) -> None:
 @pytest.mark.usefixtures("three_threads")
 def test_new_threads_begin_with_what_the_caller_has_set_while_pictures_are_coded() -> None:
     seen = []
-    single = Codec.load(TINY, device="cpu", threads=1)
+    single = Codec.load(TINY, device="cpu", threads=1, backend="float")
     single.encode(
         np.zeros((64, 64, 3), np.uint8),
         effort=4,

@@ -14,8 +14,8 @@ import aecodec.cli
 
 ROWS = [
     {"errors", "forked", "_native"},
-    {"arguments", "device", "formats", "isolation", "metrics"},
-    {"format", "workers"},
+    {"arguments", "device", "formats", "isolation"},
+    {"format", "metrics", "workers"},
     {"coding", "image"},
     {"weights"},
     {"networks"},

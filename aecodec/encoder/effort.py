@@ -33,8 +33,8 @@ _DEAD_ZONE = 0.001
 
 
 def _falling(steps: int) -> tuple[float, ...]:
-    """Rates that fall evenly."""
-    first, last = 0.5, 0.1
+    """Rates that fall evenly, and the farther the more there are."""
+    first, last = 0.5, 0.3 / steps
     return tuple(first + (last - first) * step / (steps - 1) for step in range(steps))
 
 

@@ -97,7 +97,7 @@ def _decode(data: bytes, factor: int) -> Image.Image:
         header = read_header(data)
         codec = codec_for(header.model_id)
         try:
-            return codec.decode_behind(header, data, scale=1 / factor)
+            return codec.decode(data, scale=1 / factor, header=header)
         except FormatError as error:
             if not ImageFile.LOAD_TRUNCATED_IMAGES:
                 raise

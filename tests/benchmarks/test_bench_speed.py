@@ -50,7 +50,15 @@ def test_speed_of_two_codecs(tmp_path: Path) -> None:
         assert s.cold_seconds > s.fastest
         assert s.peak_memory_mb is None or s.peak_memory_mb > 3 * s.megapixels
     ours, back, jpeg, _ = (s for s in measured if isinstance(s, Speed))
-    assert list(ours.stages) == ["read", "analysis", "hyper analysis", "quantization", "entropy coding", "write"]
+    assert list(ours.stages) == [
+        "read",
+        "analysis",
+        "hyper analysis",
+        "gradients",
+        "quantization",
+        "entropy coding",
+        "write",
+    ]
     assert list(back.stages) == ["read", "entropy coding", "synthesis", "write"]
     for s in (ours, back):
         assert 0.5 * s.fastest < sum(s.stages.values()) < 1.5 * s.slowest

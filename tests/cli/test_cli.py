@@ -251,7 +251,7 @@ def test_info_tells_what_a_file_carries() -> None:
 def test_info_tells_about_the_model() -> None:
     facts = json.loads(run("info", "--model", *TINY, "--json").output)
     model = aecodec.Codec.load(DATA / "tiny.safetensors", "cpu")
-    parameters = sum(parameter.numel() for parameter in model.network.parameters())
+    parameters = sum(parameter.numel() for parameter in model.floats.network.parameters())
     assert facts["parameters"] == parameters + 16 * model.weights.prior.M * model.weights.prior.N
     assert facts["model_id"] == f"{model.weights.model_id:08x}"
     assert (facts["trained_steps"], facts["trained_minutes"]) == (600, 10.3)

@@ -57,7 +57,7 @@ def test_weights_that_are_not_finite_are_not_brought_home(program: ModuleType, t
     options = argparse.Namespace(
         work=tmp_path, model="tiny", init=None, eager=True, batch=8, patch=64, lr=1e-3, every=50, flat=0.5
     )
-    run = program.Run(options, "cpu")
+    run = program.Run(options, torch.device("cpu"))
     good = {name: parameter.detach().clone() for name, parameter in run.model.named_parameters()}
     with torch.no_grad():
         run.matrices[0][0, 0] = torch.nan
@@ -75,7 +75,7 @@ def test_shards_that_cannot_be_used_are_not_told_of_as_trained_on(
 ) -> None:
     (tmp_path / "a.tar").write_bytes(b"no shard")
     shard(tmp_path / "b.tar", coffee)
-    feed = program.Feed(tmp_path, "cpu")
+    feed = program.Feed(tmp_path, torch.device("cpu"))
     assert feed.names == ["b.tar"]
     assert "shard a.tar cannot be used" in capsys.readouterr().out
 

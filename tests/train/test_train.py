@@ -195,7 +195,7 @@ def test_bfloat16_trains_and_keeps_latents_and_loss_in_float32(pictures: Path) -
     squares = load_squares([pictures], quiet=True)
     outcomes = []
     for precision in ("fp32", "bf16"):
-        trainer = Trainer(TrainConfig(model="tiny", patch=64, precision=precision), "cpu")
+        trainer = Trainer(TrainConfig(model="tiny", patch=64, precision=precision), torch.device("cpu"))
         outcomes.append(trainer.train_step(squares, 1.0)[0])
     full, half = outcomes
     assert half.loss.dtype == half.y_bpp.dtype == torch.float32
@@ -236,7 +236,7 @@ def test_validation_has_a_curve_of_small_blank_gray_and_deep_pictures(tmp_path: 
     (folder / "._odd.png").write_bytes(b"what macOS puts beside it")
     (folder / "folder.png").mkdir()
     with pytest.warns(PictureWarning, match="16 bits"):
-        judge = Validation(folder, tmp_path, "cpu")
+        judge = Validation(folder, tmp_path, torch.device("cpu"))
     assert np.asarray(judge.pictures[1]).mean() < 200  # deep.tif is not white
 
     class Noisy(torch.nn.Module):
@@ -252,7 +252,7 @@ def test_validation_has_a_curve_of_small_blank_gray_and_deep_pictures(tmp_path: 
 def test_validation_names_a_picture_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"broken\.png"):
-        Validation(tmp_path, tmp_path, "cpu")
+        Validation(tmp_path, tmp_path, torch.device("cpu"))
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path, pictures: Path) -> None:
@@ -437,7 +437,7 @@ def test_soap_is_adam_in_the_eigenbasis() -> None:
 def test_auto_precision_is_bfloat16_only_where_the_cpu_has_it(monkeypatch: pytest.MonkeyPatch, has: bool) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has)
-    assert Trainer(CONFIG, "cpu").bf16 == has
+    assert Trainer(CONFIG, torch.device("cpu")).bf16 == has
 
 
 def test_context_counted_on_pictures_makes_files_smaller(tmp_path: Path, pictures: Path, coffee: Image.Image) -> None:
