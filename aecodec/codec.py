@@ -223,8 +223,9 @@ class Codec:
 
         region is (x, y, width, height) in pixels of the stored picture: only the tiles that it needs are read, checked
         and decoded. scale is 1, 1/2, 1/4 or 1/8: each pixel is the mean of 2x2, 4x4 or (nearly) 8x8; sides are
-        rounded up. header is what read_header gave for this file, if that was asked before. Raises InputError for a region outside the picture or another scale, FormatError for damaged data,
-        UnsupportedError if the file needs other weights or a newer aecodec.
+        rounded up. header is what read_header gave for this file, if that was asked before. Raises InputError for a
+        region outside the picture or another scale, FormatError for damaged data, UnsupportedError if the file needs
+        other weights or a newer aecodec.
         """
         header = header or read_header(data, max_pixels=max_pixels)
         area, factor = _area(region, header), _factor(scale)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -88,12 +89,11 @@ class NativeTransform:
     ) -> NDArray[np.float32]:
         """As Transform."""
         refined = np.empty_like(y[strip])
-        share = math.prod(header.padded.shape) * len(effort.rates)
         for part in strip.split(_REFINED_WIDTH, strip.bottom - strip.top):
+            share = math.prod(part.shape) / math.prod(header.padded.shape) / len(effort.rates)
+            stepped = partial(progress, share)
             there = part.relative_to(strip).cells(Y_STRIDE)
-            refined[there] = self._refine(
-                pixels, y, part, header, symbols, effort, lambda part=part: progress(math.prod(part.shape) / share)
-            )
+            refined[there] = self._refine(pixels, y, part, header, symbols, effort, stepped)
         return refined
 
     def _refine(
