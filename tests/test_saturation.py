@@ -77,4 +77,4 @@ def test_integers_are_rarely_cut(
     psnr = metrics.psnr(picture, shown)
     own = np.asarray(floats.decode(floats.encode(picture, quality=quality, effort=0)))
     assert psnr >= metrics.psnr(picture, own) - 0.3
-    assert metrics.psnr(picture, np.asarray(floats.decode(data))) >= psnr - (1.6 if noisy else 0.15)
+    assert metrics.psnr(picture, np.asarray(floats.decode(data))) >= psnr - (1.6 if noisy else 0.3)

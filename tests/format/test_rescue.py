@@ -189,22 +189,23 @@ def test_file_that_ends_in_its_only_tile_gives_what_its_beginning_tells(codec: C
 
 def test_tile_that_is_cut_off_and_damaged_is_shown_up_to_the_damage(codec: Codec, coffee: Image.Image) -> None:
     """Garbage behind the damage may look like symbols, or like no encoder's: both keep what is before."""
-    data = codec.encode(coffee.crop((0, 0, 192, 192)), effort=0)
-    start, kinds = starts(data)[-1] + SECTION_OVERHEAD, set()
-    cut = start + (len(data) - start) * 9 // 10 // 4 * 4
-    header = read_header(data)
-    for place in range(start + (cut - start) // 2, cut - 4, 4):
-        damaged = data[:place] + b"\xff" * 4 + data[place + 4 : cut]
-        part = Symbols.zeros(codec.weights.prior, header.padded)
-        try:
-            codec.tile_coder.parse(damaged[start:], part, header.tiles()[0], header.level)
-        except FormatError as error:
-            kinds.add(type(error))
-        (loss,) = (loss for loss in codec.decode_partial(damaged).losses if loss.box is not None)
-        assert loss.in_part
-        if kinds == {FormatError, TruncatedError}:
-            break
-    assert kinds == {FormatError, TruncatedError}
+    kinds: set[type[FormatError]] = set()
+    for left in range(0, 500, 100):
+        data = codec.encode(coffee.crop((left, 0, left + 128, 128)), effort=0)
+        start, header = starts(data)[-1] + SECTION_OVERHEAD, read_header(data)
+        cut = start + (len(data) - start) * 9 // 10 // 4 * 4
+        for place in range(start + (cut - start) // 2, cut - 4, 4):
+            damaged = data[:place] + b"\xff" * 4 + data[place + 4 : cut]
+            part = Symbols.zeros(codec.weights.prior, header.padded)
+            try:
+                codec.tile_coder.parse(damaged[start:], part, header.tiles()[0], header.level)
+            except FormatError as error:
+                kinds.add(type(error))
+            (loss,) = (loss for loss in codec.decode_partial(damaged).losses if loss.box is not None)
+            assert loss.in_part
+            if kinds == {FormatError, TruncatedError}:
+                return
+    pytest.fail(f"only {kinds} were seen")
 
 
 def test_tile_that_is_cut_off_is_shown_where_its_place_is_known(
