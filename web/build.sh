@@ -10,19 +10,31 @@ exports=malloc,free,aecodec_weights_load,aecodec_weights_model_id,aecodec_read_i
 flags=(-std=c++17 -O3 -fwasm-exceptions -fno-rtti -Wall -Wextra -DAECODEC_STATIC -DAECODEC_VP8L "-DAECODEC_VERSION=\"$version\"" -I ../native)
 link=(-s STANDALONE_WASM --no-entry -s ALLOW_MEMORY_GROWTH -s MAXIMUM_MEMORY=2GB -s TOTAL_STACK=1MB
   "-sEXPORTED_FUNCTIONS=_${exports//,/,_}")
+# What is older than anything it is made of.
+stale() { # file, source...
+  local file=$1
+  shift
+  [ ! -e "$file" ] || [ -n "$(find "$@" build.sh ../native -newer "$file" \( -path "$1" -o -name build.sh -o -name '*.h*' \))" ]
+}
 build() { # name, flag...
-  local name=$1 objects=() source
+  local name=$1 objects=() source object
   shift
   mkdir -p "build/$name/kernels"
   for source in "${sources[@]}"; do
-    objects+=("build/$name/$source.o")
-    [ "build/$name/$source.o" -nt "../native/$source.cpp" ] && [ -z "$(find ../native build.sh -newer "build/$name/$source.o" \( -name '*.hpp' -o -name '*.h' -o -name build.sh \))" ] && continue
-    em++ "${flags[@]}" "$@" -c "../native/$source.cpp" -o "build/$name/$source.o"
+    object=build/$name/$source.o
+    objects+=("$object")
+    if stale "$object" "../native/$source.cpp"; then
+      em++ "${flags[@]}" "$@" -c "../native/$source.cpp" -o "$object"
+    fi
   done
-  em++ "${flags[@]}" "$@" "${objects[@]}" "${link[@]}" -o "dist/$name.wasm"
+  if [ ! -e "dist/$name.wasm" ] || [ -n "$(find "${objects[@]}" -newer "dist/$name.wasm")" ]; then
+    em++ "${flags[@]}" "$@" "${objects[@]}" "${link[@]}" -o "dist/$name.wasm"
+  fi
 }
 mkdir -p dist
 build aecodec
 build aecodec-simd -msimd128
 cp src/*.js index.d.ts dist/
-"${PYTHON:-python3}" receivers.py dist m=../aecodec/data/m.safetensors s=../aecodec/data/s.safetensors
+if stale dist/models.js receivers.py; then
+  "${PYTHON:-python3}" receivers.py dist m=../aecodec/data/m.safetensors s=../aecodec/data/s.safetensors
+fi
