@@ -17,7 +17,7 @@ from safetensors.numpy import save
 
 
 def receiver(path: Path) -> tuple[str, str, bytes]:
-    """The digest of a weights file, that of its receiver, and the file of the receiver (docs/format.md, section 5.1)."""
+    """The digest of a weights file, that of its receiver, and the receiver (docs/format.md, section 5.1)."""
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in sorted(file.keys()) if not name.startswith("network.")}
@@ -25,7 +25,10 @@ def receiver(path: Path) -> tuple[str, str, bytes]:
     for name, array in tensors.items():
         digest.update(f"{name} {array.dtype.str} {list(array.shape)}\n".encode() + array.tobytes())
     front = {"format": "aecodec receiver 1", "config": metadata["config"], "weights": metadata["sha256"], "planes": "1"}
-    planes = {name: np.ascontiguousarray(array.reshape(-1).view(np.uint8).reshape(-1, array.itemsize).T) for name, array in tensors.items()}
+    planes = {
+        name: np.ascontiguousarray(array.reshape(-1).view(np.uint8).reshape(-1, array.itemsize).T)
+        for name, array in tensors.items()
+    }
     moved = {name: planes[name].reshape(-1).view(array.dtype).reshape(array.shape) for name, array in tensors.items()}
     return metadata["sha256"], digest.hexdigest(), save(moved, front | {"sha256": digest.hexdigest()})
 

@@ -72,8 +72,11 @@ class Handler(SimpleHTTPRequestHandler):
         self.send_header("Cache-Control", "max-age=3600")
         super().end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_request(self, *_: object) -> None:
         self.requests.append(self.path)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: a browser may hang up."""
 
 
 @pytest.fixture

@@ -93,10 +93,12 @@
   const showSheet = (sheet) => sheet && showRules(sheet, sheet.href ?? document.baseURI);
 
   function showTree(root) {
-    for (const element of [root, ...root.querySelectorAll("[style], style, img")]) {
+    for (const element of [root, ...root.querySelectorAll("[style], style, img, source")]) {
+      if (element.matches("source[type='image/x-aecodec']")) element.removeAttribute("type"); // that browsers skip
+      if (element.matches("img") && isFailed(element)) showElement(element);
+      if (served) continue;
       if (element.matches("style")) showSheet(element.sheet);
       if (element.hasAttribute("style")) showStyle(element.style);
-      if (element.matches("img") && isFailed(element)) showElement(element);
     }
   }
 
@@ -111,22 +113,23 @@
   const worker = new URL(sw && sw !== "off" ? sw : "aecodec-sw.js", sw ? document.baseURI : home);
   for (const url of weightUrls) worker.searchParams.append("weights", url);
   const workers = sw !== "off" && navigator.serviceWorker; // https and localhost alone
-  if (workers?.controller?.scriptURL !== worker.href) {
+  const served = workers?.controller?.scriptURL === worker.href;
+  showTree(document.documentElement);
+  if (!served) {
     for (const sheet of document.styleSheets) showSheet(sheet);
-    showTree(document.documentElement);
     document.addEventListener("load", (event) => {
       if (event.target instanceof HTMLLinkElement) showSheet(event.target.sheet);
     }, true);
-    new MutationObserver((records) => {
-      for (const { type, target, addedNodes } of records) {
-        if (type === "attributes") showStyle(target.style);
-        for (const node of addedNodes) {
-          if (node instanceof Element) showTree(node);
-          else if (target instanceof HTMLStyleElement) showSheet(target.sheet); // its text
-        }
-      }
-    }).observe(document, { subtree: true, childList: true, attributes: true, attributeFilter: ["style"] });
   }
+  new MutationObserver((records) => {
+    for (const { type, target, addedNodes } of records) {
+      if (type === "attributes") showStyle(target.style);
+      for (const node of addedNodes) {
+        if (node instanceof Element) showTree(node);
+        else if (target instanceof HTMLStyleElement && !served) showSheet(target.sheet); // its text
+      }
+    }
+  }).observe(document, { subtree: true, childList: true, ...(!served && { attributeFilter: ["style"] }) });
 
   async function register() {
     const place = new URL(scope ?? ".", worker);

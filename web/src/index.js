@@ -30,7 +30,7 @@ function start() {
 }
 
 async function call(name, ...values) {
-  if (!onPage) return (await import("./core.js"))[name](...values);
+  if (!onPage) return { ...(await import("./core.js")), ...(await import("./png.js")) }[name](...values);
   if (!worker) start();
   return new Promise((resolve, reject) => {
     const number = count++;
