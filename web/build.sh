@@ -34,7 +34,7 @@ build() { # name, flag...
 mkdir -p dist
 build aecodec
 build aecodec-simd -msimd128
-cp src/*.js index.d.ts dist/
+cp src/* index.d.ts ../LICENSE dist/
 if stale dist/models.js receivers.py; then
   "${PYTHON:-python3}" receivers.py dist m=../aecodec/data/m.safetensors s=../aecodec/data/s.safetensors
 fi

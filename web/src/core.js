@@ -13,6 +13,7 @@ const RGBA = 4;
 const NAMES = ["", "InputError", "FormatError", "TruncatedError", "UnsupportedError", "UnsupportedError", "FormatError",
   "InputError", "InputError", "CodecError", "CodecError", "CodecError"];
 const MAX_PIXELS = 2 ** 26; // 256 MB of pixels
+const MEMORY = 2 ** 31; // bytes, the most that web/build.sh lets it have
 const KEPT = 2 ** 28; // bytes of memory that an instance may hold while it waits
 const CACHE = "aecodec-1";
 const SIMD_PROBE = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
@@ -134,7 +135,7 @@ class Library {
   view() { return new DataView(this.c.memory.buffer); } // memory may have grown
 
   allocate(size) {
-    const pointer = this.c.malloc(Math.max(size, 1));
+    const pointer = size < MEMORY ? this.c.malloc(Math.max(size, 1)) : 0;
     if (!pointer) throw new CodecError("not enough memory");
     return pointer;
   }
