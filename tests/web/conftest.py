@@ -64,12 +64,13 @@ class Site(NamedTuple):
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Files that may be kept for an hour."""
+    """Files that may be kept for an hour, and read from anywhere."""
 
     requests: list[str]
 
     def end_headers(self) -> None:
         self.send_header("Cache-Control", "max-age=3600")
+        self.send_header("Access-Control-Allow-Origin", "*")
         super().end_headers()
 
     def log_request(self, *_: object) -> None:

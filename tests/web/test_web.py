@@ -350,6 +350,15 @@ def test_script_tag_shows_every_picture(page: Page, site: Site, sw: str) -> None
         assert page.evaluate("navigator.serviceWorker.getRegistrations().then((all) => all.length)") == 0
 
 
+def test_script_tag_of_another_origin(page: Page, site: Site) -> None:
+    other = site.url.replace("localhost", "127.0.0.1")
+    script = f'<script src="{other}/aecodec.js" data-weights="{other}/data/tiny.safetensors"></script>'
+    (site.folder / "page.html").write_text(f'<!doctype html>{script}<img src="{other}/data/golden/tiles.aec">')
+    page.goto(f"{site.url}/page.html")
+    page.wait_for_function("() => document.images[0].naturalWidth")
+    assert shown(page, "img", opened(GOLDEN / "tiles.png"))
+
+
 def test_service_worker_decodes_on_the_second_load_without_a_network(page: Page, site: Site) -> None:
     count = add_page(site)
     page.goto(f"{site.url}/page.html")
