@@ -1,4 +1,5 @@
 # make demo, make test, make lint, make bench: each sets up what it needs in .venv (PYTHON is 3.11 or 3.12).
+# make web: the decoder for browsers in web/dist (Debian: emscripten).
 # make dev: the sources themselves in .venv, for work on them; the next make test puts the wheel back.
 PYTHON ?= python3
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
@@ -11,7 +12,7 @@ PYTEST = $(BIN)/python -P -m pytest -n $(WORKERS) --dist loadgroup
 # What an editable install has too, and lint leaves as it is.
 TOOLS = $(firstword $(wildcard .venv/editable) .venv/developer)
 
-.PHONY: dev demo test test-fast lint bench wheel fuzz clean
+.PHONY: dev demo web test test-fast lint bench wheel fuzz clean
 
 # The library as a user gets it: a built wheel, not the source tree.
 .venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find aecodec cli native -type f -not -path '*/__pycache__/*')
@@ -35,6 +36,10 @@ dev: $(TOOLS)
 
 demo: .venv/installed
 	$(BIN)/python -m bench demo tests/data/coffee.png --out demo
+
+web: .venv/installed
+	PYTHON=$(CURDIR)/$(BIN)/python web/build.sh
+	@echo "web/dist is made. To try it: $(BIN)/python -m http.server -d web/dist, then http://localhost:8000/demo.html"
 
 test: .venv/developer
 	$(PYTEST)
@@ -78,4 +83,4 @@ fuzz: .venv/developer
 	$(BIN)/python -P tests/mutations.py
 
 clean:
-	rm -rf .venv build demo dist
+	rm -rf .venv build demo dist web/build web/dist

@@ -8,8 +8,10 @@
 
 #include "error.hpp"
 
-#ifdef AECODEC_WEBP
+#if defined(AECODEC_WEBP)
 #include <webp/decode.h>
+#elif defined(AECODEC_VP8L)
+#include "vp8l.hpp"
 #endif
 
 namespace aecodec {
@@ -30,14 +32,22 @@ void check_webp(Bytes data, const Box& box) {
          "x" + std::to_string(box.height()));
 }
 
-// The green channel is every third value, from the second on.
-std::vector<std::uint8_t> decode_webp([[maybe_unused]] Bytes data, [[maybe_unused]] const Box& box) {
 #ifdef AECODEC_WEBP
-  const std::size_t stride = 3 * static_cast<std::size_t>(box.width());
+constexpr std::size_t kChannels = 3, kGreen = 1;
+#else
+constexpr std::size_t kChannels = 1, kGreen = 0;
+#endif
+
+// kChannels of each pixel, kGreen is alpha.
+std::vector<std::uint8_t> decode_webp([[maybe_unused]] Bytes data, [[maybe_unused]] const Box& box) {
+#if defined(AECODEC_WEBP)
+  const std::size_t stride = kChannels * static_cast<std::size_t>(box.width());
   std::vector<std::uint8_t> rgb(stride * static_cast<std::size_t>(box.height()));
   if (!WebPDecodeRGBInto(data.data, data.size, rgb.data(), rgb.size(), static_cast<int>(stride)))
     fail("alpha is no sound WebP file");
   return rgb;
+#elif defined(AECODEC_VP8L)
+  return decode_vp8l(data, static_cast<std::size_t>(box.width()), static_cast<std::size_t>(box.height()));
 #else
   throw Error(AECODEC_UNSUPPORTED, "this library was built without libwebp, which alpha needs");
 #endif
@@ -76,7 +86,7 @@ Alpha::Alpha(const Container& container, const Box& area) : area_(area) {
 }
 
 bool Alpha::decodable() const {
-#ifdef AECODEC_WEBP
+#if defined(AECODEC_WEBP) || defined(AECODEC_VP8L)
   return true;
 #else
   return std::all_of(data_.begin(), data_.end(), [](const Bytes& data) { return data.size <= 1; });
@@ -88,13 +98,13 @@ void Alpha::write(std::size_t i, int factor, std::uint8_t* first, std::size_t st
   const Bytes data = data_[i];
   const bool decoded = data.size > 1;
   const std::uint8_t value = data.size == 1 ? *data.data : constant_;
-  const std::vector<std::uint8_t> rgb = decoded ? decode_webp(data, box) : std::vector<std::uint8_t>();
+  const std::vector<std::uint8_t> values = decoded ? decode_webp(data, box) : std::vector<std::uint8_t>();
   const Box frame = area_.reduced(factor), shown = box.reduced(factor).intersection(frame);
   // Behind the picture its last row and column are repeated: a mean is of factor x factor.
   const auto at = [&](std::int32_t x, std::int32_t y) {
     const std::int32_t j = std::min(x, box.right - 1) - box.left, row = std::min(y, box.bottom - 1) - box.top;
-    return std::uint32_t{rgb[3 * (static_cast<std::size_t>(row) * static_cast<std::size_t>(box.width()) +
-                                  static_cast<std::size_t>(j)) + 1]};
+    return std::uint32_t{values[kChannels * (static_cast<std::size_t>(row) * static_cast<std::size_t>(box.width()) +
+                                             static_cast<std::size_t>(j)) + kGreen]};
   };
   const auto count = static_cast<std::uint32_t>(factor * factor);
   for (std::int32_t y = shown.top; y < shown.bottom; ++y) {

@@ -16,6 +16,7 @@ namespace {
 #endif
 
 constexpr char kFormat[] = "aecodec weights 2";
+constexpr char kReceiverFormat[] = "aecodec receiver 1";  // without networks, named by the digest of the weights it is of
 constexpr std::size_t kLengthSize = 8;            // in front of the index
 constexpr std::size_t kMaxIndex = 1 << 24;        // bytes; that of the shipped models is 19 kB
 constexpr std::size_t kMaxDimensions = 8;
@@ -241,6 +242,18 @@ std::string hex(const Sha256::Digest& digest) {
   return text;
 }
 
+Sha256::Digest unhex(const std::string& text) {
+  Sha256::Digest digest{};
+  const auto digit = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; };
+  if (text.size() != 2 * digest.size()) fail("its weights are no SHA-256");
+  for (std::size_t i = 0; i < digest.size(); ++i) {
+    const int high = digit(text[2 * i]), low = digit(text[2 * i + 1]);
+    if (high < 0 || low < 0) fail("its weights are no SHA-256");
+    digest[i] = static_cast<std::uint8_t>(16 * high + low);
+  }
+  return digest;
+}
+
 std::size_t index_size(Bytes file) {
   if (file.size < kLengthSize) fail("it has " + std::to_string(file.size) + " bytes");
   const std::uint64_t size = read_u32(file.data) | std::uint64_t{read_u32(file.data + 4)} << 32;
@@ -265,18 +278,21 @@ Weights::Weights(Bytes file) {
   });
   json.finish();
   check_places(entries, file.size - kLengthSize - length);
-  if (metadata["format"] != kFormat) fail("its format is " + metadata["format"] + ", not " + kFormat);
+  const bool receiver = metadata["format"] == kReceiverFormat;
+  if (!receiver && metadata["format"] != kFormat) fail("its format is " + metadata["format"] + ", not " + kFormat);
 
   Sha256 sha256;
   sha256.add(metadata["config"]);
+  if (receiver) sha256.add(metadata["weights"]);
   for (auto& [name, entry] : entries) {
     sha256.add(name + " " + type_name(entry.view.type).hashed + " " + shape_text(entry.view.shape) + "\n");
     sha256.add(data + entry.begin, entry.end - entry.begin);
     add(name, std::move(entry.view), data + entry.begin, entry.end - entry.begin);
   }
-  sha256_ = sha256.digest();
-  if (hex(sha256_) != metadata["sha256"])
-    throw Error(AECODEC_BAD_WEIGHTS, "weights are damaged: SHA-256 " + hex(sha256_) + ", expected " + metadata["sha256"]);
+  const Sha256::Digest digest = sha256.digest();
+  if (hex(digest) != metadata["sha256"])
+    throw Error(AECODEC_BAD_WEIGHTS, "weights are damaged: SHA-256 " + hex(digest) + ", expected " + metadata["sha256"]);
+  model_id_ = read_u32((receiver ? unhex(metadata["weights"]) : digest).data());
 }
 
 void Weights::add(const std::string& name, ArrayView view, const std::uint8_t* data, std::size_t size) {

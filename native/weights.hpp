@@ -25,7 +25,7 @@ class Weights {
   // Those whose names begin with a prefix, without it.
   Arrays arrays(const std::string& prefix) const;
   bool has(const std::string& name) const { return arrays_.count(name) != 0; }
-  std::uint32_t model_id() const { return read_u32(sha256_.data()); }
+  std::uint32_t model_id() const { return model_id_; }
 
   // An array of a name. Throws Error where there is none of this type and number of dimensions.
   const ArrayView& get(const std::string& name, Type type, std::size_t dimensions) const;
@@ -35,7 +35,7 @@ class Weights {
 
   Arrays arrays_;
   std::deque<std::vector<std::int32_t>> aligned_;  // copies of what was not aligned in the file
-  Sha256::Digest sha256_;
+  std::uint32_t model_id_ = 0;
 };
 
 }  // namespace aecodec

@@ -1,0 +1,431 @@
+"""The decoder in Node and in a real browser: the very same pixels, whatever the file."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+import struct
+import subprocess
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from make_golden import CONTEXT_GOLDEN, GOLDEN, SHIPPED_GOLDEN
+from make_invalid import INVALID, cases, golden
+from PIL import ExifTags, Image, ImageOps
+from playwright.sync_api import Browser, Page
+from support import DATA
+from web.conftest import WEB, Site
+
+import aecodec
+from aecodec import Codec
+from aecodec.format.container import SectionKind, pack, unpack
+
+pytestmark = [pytest.mark.xdist_group("web"), pytest.mark.slow]  # it is built once, in half a minute
+TINY = DATA / "tiny.safetensors"
+NAMES = sorted(path.stem for path in GOLDEN.glob("*.aec"))
+CASES = cases()
+SIMD = pytest.mark.parametrize("simd", [True, False], ids=["simd", "plain"])
+
+
+def digest(image: Image.Image) -> dict[str, Any]:
+    """Of RGBA pixels, as the JavaScript says it."""
+    rgba = image.convert("RGBA")
+    return {"width": image.width, "height": image.height, "sha256": hashlib.sha256(rgba.tobytes()).hexdigest()}
+
+
+def opened(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        image.load()
+        return image
+
+
+def run(
+    node: str, dist: Path, files: list[Path], *, simd: bool = True, weights: Path | str = TINY, **options: Any
+) -> Any:
+    command = [
+        node,
+        Path(__file__).with_name("decode.mjs"),
+        dist,
+        json.dumps(simd),
+        json.dumps(options),
+        weights,
+        *files,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_sizes_are_small(dist: Path) -> None:
+    for name in ("aecodec.wasm", "aecodec-simd.wasm"):
+        assert len(gzip.compress((dist / name).read_bytes())) <= 200_000
+    for name in ("m", "s"):
+        assert (dist / f"{name}.receiver.gz").stat().st_size <= 3_000_000
+
+
+def test_version_is_that_of_the_python_package() -> None:
+    version = re.search(r'^version = "(.*)"', (WEB.parent / "pyproject.toml").read_text(), re.M)
+    assert version
+    assert json.loads((WEB / "package.json").read_text())["version"] == version[1]
+
+
+@SIMD
+def test_golden_files_in_node(node: str, dist: Path, simd: bool) -> None:
+    results = run(node, dist, [GOLDEN / f"{name}.aec" for name in NAMES], simd=simd)
+    assert results == [digest(opened(GOLDEN / f"{name}.png")) for name in NAMES]
+
+
+def test_golden_file_with_a_context_of_z_in_node(node: str, dist: Path) -> None:
+    results = run(node, dist, [CONTEXT_GOLDEN / "context.aec"], weights=DATA / "tiny_context.safetensors")
+    assert results == [digest(opened(CONTEXT_GOLDEN / "context.png"))]
+
+
+def test_golden_files_of_shipped_models_in_node(node: str, dist: Path) -> None:
+    """By their receivers, which have another digest but the same model id."""
+    results = run(node, dist, [SHIPPED_GOLDEN / f"{name}.aec" for name in "ms"], weights="")
+    assert results == [digest(opened(SHIPPED_GOLDEN / f"{name}.png")) for name in "ms"]
+
+
+@SIMD
+def test_invalid_files_give_errors_by_name_in_node(node: str, dist: Path, simd: bool) -> None:
+    results = run(node, dist, [INVALID / f"{name}.aec" for name in CASES], simd=simd, maxPixels=2**28)
+    assert {name: result.get("error") for name, result in zip(CASES, results, strict=True)} == {
+        name: case.error.__name__ for name, case in CASES.items()
+    }
+    assert all(result["codec"] for result in results)
+
+
+@pytest.mark.parametrize(
+    ("region", "scale"), [((70, 10, 100, 100), 1), (None, 0.5), ((3, 5, 150, 99), 0.25), (None, 0.125)]
+)
+def test_region_and_scale_in_node(node: str, dist: Path, tiny: Codec, region: Any, scale: float) -> None:
+    options = {"scale": scale} | ({"region": region} if region else {})
+    expected = tiny.decode(golden("tiles"), region=region, scale=scale)
+    assert run(node, dist, [GOLDEN / "tiles.aec"], **options) == [digest(expected)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"scale": 3}, {"region": [0, 0, 0, 5]}, {"region": [0, 0, 999, 5]}, {"region": [1, 2]}, {"maxPixels": -1}],
+)
+def test_wrong_options_in_node(node: str, dist: Path, options: Any) -> None:
+    (result,) = run(node, dist, [GOLDEN / "tiles.aec"], **options)
+    assert result["error"] == "InputError"
+
+
+def test_damaged_weights_in_node(node: str, dist: Path, tmp_path: Path) -> None:
+    data = bytearray(TINY.read_bytes())
+    data[-9] ^= 1
+    (tmp_path / "weights").write_bytes(data)
+    (result,) = run(node, dist, [GOLDEN / "gray.aec"], weights=tmp_path / "weights")
+    assert result["error"] == "InputError"
+    assert "damaged" in result["message"]
+
+
+def masks() -> dict[str, Image.Image]:
+    """Pictures whose lossless WebP files use all transforms, caches and codes."""
+    rng = np.random.default_rng(1)
+    photograph = opened(DATA / "coffee.png").convert("RGB")
+    noise = rng.integers(0, 256, (70, 100, 3), dtype=np.uint8)
+    gradient = np.add.outer(2 * np.arange(70), 2 * np.arange(100)).astype(np.uint8)
+    found = {
+        "photograph": photograph.crop((150, 150, 250, 220)),
+        "noise": Image.fromarray(noise),
+        "gradient": Image.fromarray(gradient).convert("RGB"),
+        "soft": photograph.convert("L").crop((150, 150, 250, 220)).convert("RGB"),
+        "transparent": Image.fromarray(np.dstack([noise, gradient])),
+    }
+    for colors in (2, 3, 13, 60, 200):
+        found[f"{colors} colors"] = found["photograph"].quantize(colors).convert("RGB")
+    repeated = np.tile(noise[:14, :25], (5, 4, 1))
+    repeated[rng.random(repeated.shape) < 0.01] ^= 7
+    return found | {"repeated": Image.fromarray(repeated), "whole": photograph.resize((100, 70))}
+
+
+def test_alpha_of_any_lossless_webp_in_node(node: str, dist: Path, tiny: Codec, tmp_path: Path) -> None:
+    """Browsers and Node have no libwebp."""
+    header, _, tiles = unpack(tiny.encode(Image.new("RGB", (100, 70)), tile=2))
+    files, expected = [], []
+    for name, image in masks().items():
+        for method, quality in ((0, 0), (3, 60), (5, 90)):
+            webp = BytesIO()
+            image.save(webp, "WEBP", lossless=True, method=method, quality=quality, exact=True)
+            payload = struct.pack("<I", len(webp.getvalue())) + webp.getvalue()
+            if image.mode == "RGBA":  # whose file has other chunks in front
+                start = payload.index(b"VP8L")
+                body = payload[start:]
+                riff = b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+                payload = struct.pack("<I", len(riff)) + riff
+            data = pack(replace(header, alpha=True), {SectionKind.ALPHA: payload}, tiles)
+            files.append(tmp_path / f"{name}-{method}.aec")
+            files[-1].write_bytes(data)
+            picture = tiny.decode(data)
+            assert np.array_equal(np.asarray(picture)[..., 3], np.asarray(image)[..., 1])
+            expected.append(digest(picture))
+    assert run(node, dist, files) == expected
+
+
+def test_damaged_alpha_never_stops_the_decoder(node: str, dist: Path, tiny: Codec, tmp_path: Path) -> None:
+    """A picture or a FormatError, never another end."""
+    header, _, tiles = unpack(tiny.encode(Image.new("RGB", (100, 70)), tile=2))
+    webp = BytesIO()
+    masks()["photograph"].save(webp, "WEBP", lossless=True, method=4)
+    rng = np.random.default_rng(2)
+    files = []
+    for i in range(60):
+        mask = bytearray(webp.getvalue())
+        for place in rng.integers(25, 25 + 2 ** rng.integers(2, 12), rng.integers(1, 4)):
+            mask[place] ^= 1 << rng.integers(8)
+        payload = struct.pack("<I", len(mask)) + mask
+        files.append(tmp_path / f"{i}.aec")
+        files[-1].write_bytes(pack(replace(header, alpha=True), {SectionKind.ALPHA: payload}, tiles))
+    results = run(node, dist, files)
+    assert {result.get("error") for result in results} == {None, "FormatError"}
+
+
+def test_command_of_node(node: str, dist: Path, tmp_path: Path) -> None:
+    target = tmp_path / "m.png"
+    subprocess.run([node, dist / "cli.js", "decode", SHIPPED_GOLDEN / "m.aec", target], check=True)
+    assert digest(opened(target)) == digest(opened(SHIPPED_GOLDEN / "m.png"))
+    done = subprocess.run(
+        [node, dist / "cli.js", "decode", INVALID / "wrong-magic.aec", target],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: not an .aec file")
+    said = subprocess.run([node, dist / "cli.js", "info", GOLDEN / "gray.aec"], capture_output=True, check=True)
+    assert json.loads(said.stdout)["gray"]
+
+
+def test_png_is_turned_as_its_exif_block_says(node: str, dist: Path, tiny: Codec, tmp_path: Path) -> None:
+    header, sections, tiles = unpack(golden("alpha"))
+    exif = Image.Exif()
+    for orientation in range(1, 9):
+        exif[ExifTags.Base.Orientation] = orientation
+        data = pack(header, {**sections, SectionKind.EXIF: exif.tobytes()[6:]}, tiles)
+        (tmp_path / f"{orientation}.aec").write_bytes(data)
+    run(node, dist, sorted(tmp_path.glob("*.aec")), png=True)
+    plain = tiny.decode(golden("alpha"))
+    for orientation in range(1, 9):
+        plain.getexif()[ExifTags.Base.Orientation] = orientation
+        assert digest(opened(tmp_path / f"{orientation}.aec.png")) == digest(ImageOps.exif_transpose(plain)), (
+            orientation
+        )
+
+
+# -- In a browser ----------------------------------------------------------------------------------------------------
+
+IN_PAGE = """async ([simd, files]) => {
+  const api = await import("/index.js");
+  await api.useSimd(simd);
+  await api.addWeights(new URL("/data/tiny.safetensors", location.href));
+  const results = [];
+  for (const file of files) {
+    try {
+      const data = await (await fetch(file)).arrayBuffer();
+      const picture = await api.decode(data);
+      if (!(picture instanceof ImageData)) throw new Error("no ImageData");
+      const sha256 = new Uint8Array(await crypto.subtle.digest("SHA-256", picture.data));
+      const hex = [...sha256].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+      results.push({ width: picture.width, height: picture.height, sha256: hex });
+    } catch (error) {
+      results.push({ error: error.name });
+    }
+  }
+  return results;
+}"""
+
+
+@pytest.fixture
+def page(browser: Browser) -> Any:
+    with browser.new_context(viewport={"width": 1000, "height": 1200}) as context:
+        yield context.new_page()
+
+
+@SIMD
+def test_golden_and_invalid_files_in_a_browser(page: Page, site: Site, simd: bool) -> None:
+    (site.folder / "empty.html").write_text("<!doctype html><title>empty</title>")
+    page.goto(f"{site.url}/empty.html")
+    files = [f"/data/golden/{name}.aec" for name in NAMES] + [f"/data/invalid/{name}.aec" for name in CASES]
+    expected = [digest(opened(GOLDEN / f"{name}.png")) for name in NAMES]
+    errors = {name: case.error.__name__ for name, case in CASES.items()} | {
+        "huge-claim": "FormatError"
+    }  # by its size alone
+    assert page.evaluate(IN_PAGE, [simd, files]) == expected + [{"error": error} for error in errors.values()]
+
+
+PAGE = """<!doctype html><title>pictures</title>
+<link rel="stylesheet" href="sheet.css">
+<style>body { margin: 0; background: #123; } img { display: block; }
+#rule { background: url("data/golden/gray.aec") }</style>
+<script src="aecodec.js" data-weights="data/tiny.safetensors" SW></script>
+IMAGES
+<img id="lazy" loading="lazy" width="150" height="130" src="data/golden/digest.aec">
+<picture><source srcset="data/golden/tiles.aec" media="not all">
+<source srcset="data/golden/density.aec 1x, absent.aec 2x"><img id="picture" src="data/golden/1x1.aec">
+</picture>
+<picture><source srcset="data/golden/gray.aec" type="image/x-aecodec"><img id="typed" src="data/coffee.png"></picture>
+<img id="srcset" srcset="data/golden/gray.aec 1x, absent.aec 2x" src="data/golden/1x1.aec">
+<img id="broken" alt="broken" src="data/invalid/crc-of-tile.aec">
+<div id="rule" style="width: 90px; height: 50px"></div>
+<div id="sheet" style="width: 64px; height: 64px"></div>
+<div id="inline" style="width: 200px; height: 130px; background: url(data/golden/tiles.aec)"></div>
+"""
+READY = """() => {
+  const images = [...document.images].filter((image) => image.id !== "broken");
+  const isShown = (image) => image.complete && image.naturalWidth > 0 && !image.currentSrc.endsWith("png");
+  return images.length === COUNT && images.every(isShown);
+}"""
+
+
+def add_page(site: Site, sw: str = "") -> int:
+    """A page with pictures of all kinds; how many of its elements show one."""
+    images = "".join(f'<img id="n{name}" src="data/golden/{name}.aec">\n' for name in NAMES if "tall" not in name)
+    (site.folder / "sheet.css").write_text("#sheet { background-image: url(data/golden/metadata.aec) }")
+    (site.folder / "page.html").write_text(PAGE.replace("IMAGES", images).replace("SW", sw))
+    return images.count("<img") + 4
+
+
+def shown(page: Page, selector: str, expected: Image.Image, limit: int = 0) -> bool:
+    """Whether an element is seen as a picture, some frames later at most: no event tells when a background is drawn."""
+    for _ in range(100):
+        image = Image.open(BytesIO(page.locator(selector).screenshot())).convert("RGB")
+        if image.size == expected.size and np.abs(np.asarray(image).astype(int) - expected).max() <= limit:
+            return True
+        page.evaluate("new Promise(requestAnimationFrame)")
+    return False
+
+
+def check_page(page: Page, count: int) -> None:
+    page.locator("#lazy").scroll_into_view_if_needed()
+    page.wait_for_function(READY.replace("COUNT", str(count)))
+    for selector, name in {
+        **{f"[id='n{name}']": name for name in NAMES if "tall" not in name},
+        "#lazy": "digest",
+        "#picture": "density",
+        "#typed": "gray",
+        "#srcset": "gray",
+        "#rule": "gray",
+        "#sheet": "metadata",
+        "#inline": "tiles",
+    }.items():
+        reference = opened(GOLDEN / f"{name}.png")
+        if reference.mode == "RGB" or reference.mode == "L":
+            expected = reference.convert("RGB")
+            assert shown(page, selector, expected), selector
+    alpha = opened(GOLDEN / "alpha.png").convert("RGBA")
+    behind = Image.new("RGBA", alpha.size, "#112233")
+    assert shown(page, "#nalpha", Image.alpha_composite(behind, alpha).convert("RGB"), limit=2)  # browsers premultiply
+
+
+@pytest.mark.parametrize("sw", ['data-sw="off"', ""], ids=["page", "service worker"])
+def test_script_tag_shows_every_picture(page: Page, site: Site, sw: str) -> None:
+    lines: list[str] = []
+    page.on("console", lambda message: lines.append(message.text))
+    page.on("pageerror", lambda error: lines.append(f"uncaught {error}"))
+    count = add_page(site, sw)
+    page.goto(f"{site.url}/page.html")
+    page.wait_for_function("() => document.querySelector('#inline').style.background.includes('blob:')")
+    check_page(page, count)
+    assert page.evaluate("document.querySelector('#broken').naturalWidth") == 0
+    assert any("crc-of-tile.aec: FormatError: section 0x01 is damaged" in line for line in lines), lines
+    assert not [line for line in lines if line.startswith("uncaught")]
+    page.evaluate("""() => {
+      const image = document.createElement("img");
+      image.id = "later";
+      image.src = "data/golden/tiles.aec";
+      document.body.prepend(image);
+    }""")
+    page.wait_for_function("() => document.querySelector('#later').naturalWidth === 200")
+    assert shown(page, "#later", opened(GOLDEN / "tiles.png"))
+    if sw:
+        assert page.evaluate("navigator.serviceWorker.getRegistrations().then((all) => all.length)") == 0
+
+
+def test_script_tag_of_another_origin(page: Page, site: Site) -> None:
+    other = site.url.replace("localhost", "127.0.0.1")
+    script = f'<script src="{other}/aecodec.js" data-weights="{other}/data/tiny.safetensors"></script>'
+    (site.folder / "page.html").write_text(f'<!doctype html>{script}<img src="{other}/data/golden/tiles.aec">')
+    page.goto(f"{site.url}/page.html")
+    page.wait_for_function("() => document.images[0].naturalWidth")
+    assert shown(page, "img", opened(GOLDEN / "tiles.png"))
+
+
+def test_service_worker_decodes_on_the_second_load_without_a_network(page: Page, site: Site) -> None:
+    count = add_page(site)
+    page.goto(f"{site.url}/page.html")
+    check_page(page, count)
+    page.wait_for_function("() => navigator.serviceWorker.controller")
+    page.goto(f"{site.url}/page.html")
+    check_page(page, count)
+    site.server.shutdown()
+    site.server.server_close()
+    page.goto(f"{site.url}/page.html")  # all is kept
+    check_page(page, count)
+    assert page.evaluate("document.querySelector('#ntiles').src").endswith("/tiles.aec")
+    assert "blob:" not in page.evaluate("document.querySelector('#inline').style.background")
+    assert page.evaluate("fetch('data/golden/gray.aec').then((r) => r.arrayBuffer()).then((b) => b.byteLength)") == len(
+        golden("gray")
+    )
+
+
+def test_shipped_weights_are_fetched_once(page: Page, site: Site) -> None:
+    (site.folder / "empty.html").write_text("<!doctype html><title>empty</title>")
+    code = """async () => {
+      const { decode } = await import("/index.js");
+      const data = await (await fetch("/data/golden_shipped/s.aec")).arrayBuffer();
+      const { width } = await decode(data);
+      return width;
+    }"""
+    for _ in range(2):
+        page.goto(f"{site.url}/empty.html")
+        assert page.evaluate(code) == aecodec.read_header((SHIPPED_GOLDEN / "s.aec").read_bytes()).width
+    assert site.requests.count("/s.receiver.gz") == 1
+
+
+def test_weights_that_were_damaged_on_their_way_are_refused(page: Page, site: Site) -> None:
+    data = bytearray((site.folder / "s.receiver.gz").read_bytes())
+    data[len(data) // 2] ^= 1
+    (site.folder / "s.receiver.gz").unlink()
+    (site.folder / "s.receiver.gz").write_bytes(data)
+    (site.folder / "empty.html").write_text("<!doctype html><title>empty</title>")
+    page.goto(f"{site.url}/empty.html")
+    code = """async () => {
+      const { decode } = await import("/index.js");
+      const data = await (await fetch("/data/golden_shipped/s.aec")).arrayBuffer();
+      return decode(data).then(() => "", (error) => error.name);
+    }"""
+    assert page.evaluate(code) == "InputError"
+
+
+def test_page_to_try_it_shows_a_file_that_is_dropped(page: Page, site: Site) -> None:
+    page.on("console", lambda message: pytest.fail(message.text))
+    page.goto(f"{site.url}/demo.html")
+    page.locator("#files").set_input_files(INVALID / "wrong-magic.aec")
+    page.get_by_text("wrong-magic.aec: not an .aec file").wait_for()
+    file = list((SHIPPED_GOLDEN / "s.aec").read_bytes())
+    dropped = page.evaluate_handle(
+        """(bytes) => {
+          const data = new DataTransfer();
+          data.items.add(new File([Uint8Array.from(bytes)], "cup.aec"));
+          return data;
+        }""",
+        file,
+    )
+    page.dispatch_event("#place", "drop", {"dataTransfer": dropped})
+    page.get_by_text("cup.aec is shown").wait_for()
+    picture = opened(SHIPPED_GOLDEN / "s.png").convert("RGB")
+    assert page.get_by_text("cup.aec: 250 x 170, quality").count() == 1
+    assert page.evaluate("document.querySelector('figure img').naturalWidth") == picture.width
+    with page.expect_download() as download:
+        page.get_by_text("Save as PNG").click()
+    assert download.value.suggested_filename == "cup.png"
+    assert digest(opened(Path(download.value.path()))) == digest(picture)

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# web/dist: the decoder as WebAssembly with and without SIMD, the JavaScript and the weights that browsers need. Needs em++ (Debian:
+# emscripten) and a Python with numpy and safetensors (PYTHON).
+set -euo pipefail
+cd "$(dirname "$0")"
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' ../pyproject.toml)
+sources=(alpha api container decoding sha256 tile vp8l weights receiver kernels/kernel kernels/plain kernels/wasm)
+exports=malloc,free,aecodec_weights_load,aecodec_weights_model_id,aecodec_read_info,aecodec_read_section,aecodec_output_size,aecodec_decode
+# Exceptions of WebAssembly itself cost nothing where none is thrown, and need no JavaScript.
+flags=(-std=c++17 -O3 -fwasm-exceptions -fno-rtti -Wall -Wextra -DAECODEC_STATIC -DAECODEC_VP8L "-DAECODEC_VERSION=\"$version\"" -I ../native)
+link=(-s STANDALONE_WASM --no-entry -s ALLOW_MEMORY_GROWTH -s MAXIMUM_MEMORY=2GB -s TOTAL_STACK=1MB
+  "-sEXPORTED_FUNCTIONS=_${exports//,/,_}")
+# What is older than anything it is made of.
+stale() { # file, source...
+  local file=$1
+  shift
+  [ ! -e "$file" ] || [ -n "$(find "$@" build.sh ../native -newer "$file" \( -path "$1" -o -name build.sh -o -name '*.h*' \))" ]
+}
+build() { # name, flag...
+  local name=$1 objects=() source object
+  shift
+  mkdir -p "build/$name/kernels"
+  for source in "${sources[@]}"; do
+    object=build/$name/$source.o
+    objects+=("$object")
+    if stale "$object" "../native/$source.cpp"; then
+      em++ "${flags[@]}" "$@" -c "../native/$source.cpp" -o "$object"
+    fi
+  done
+  if [ ! -e "dist/$name.wasm" ] || [ -n "$(find "${objects[@]}" -newer "dist/$name.wasm")" ]; then
+    em++ "${flags[@]}" "$@" "${objects[@]}" "${link[@]}" -o "dist/$name.wasm"
+  fi
+}
+mkdir -p dist
+build aecodec
+build aecodec-simd -msimd128
+cp src/* index.d.ts ../LICENSE dist/
+if stale dist/models.js receivers.py; then
+  "${PYTHON:-python3}" receivers.py dist m=../aecodec/data/m.safetensors s=../aecodec/data/s.safetensors
+fi

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/** What a file says without decoding. */
+export interface Header {
+  width: number; // pixels, 1..65535
+  height: number;
+  quality: number; // 1..100
+  gray: boolean;
+  alpha: boolean;
+  modelId: number; // of the weights that it needs
+  tile: number; // side in pixels
+  tileColumns: number;
+  tileRows: number;
+}
+
+export interface HeaderOptions {
+  /** The most that width * height of a file may be; default 67,108,864. */
+  maxPixels?: number;
+}
+
+export interface DecodeOptions extends HeaderOptions {
+  /** x, y, width, height in pixels of the whole picture: only the tiles that it needs are read and decoded. */
+  region?: [number, number, number, number];
+  /** Default 1. A pixel is the mean of 2x2, 4x4 or (nearly) 8x8. */
+  scale?: 1 | 0.5 | 0.25 | 0.125;
+}
+
+export interface Pixels {
+  width: number;
+  height: number;
+  data: Uint8ClampedArray; // RGBA, rows from the top
+}
+
+/** Pixels RGBA, those of every decoder: an ImageData where there is one. Not turned by an EXIF orientation.
+ *  Throws FormatError, TruncatedError, UnsupportedError, InputError. */
+export function decode(data: ArrayBuffer | ArrayBufferView, options?: DecodeOptions): Promise<Pixels>;
+
+/** A PNG file that shows the picture: turned as its EXIF block says, with its ICC profile. Throws as decode does. */
+export function decodeToPng(data: ArrayBuffer | ArrayBufferView, options?: DecodeOptions): Promise<Uint8Array>;
+
+/** The first 22 bytes of a file are enough. Throws as decode does. */
+export function readHeader(data: ArrayBuffer | ArrayBufferView, options?: HeaderOptions): Promise<Header>;
+
+/** Weights besides the shipped ones, by URL or bytes: of a weights file or its receiver. The model id of files that need them. */
+export function addWeights(source: URL | string | Uint8Array): Promise<number>;
+
+/** Whether SIMD is used, by default where there is any; for measurements. */
+export function useSimd(wanted: boolean): Promise<void>;
+
+/** Base of all errors; the message is one line. */
+export class CodecError extends Error {}
+/** The data is no well-formed .aec file. */
+export class FormatError extends CodecError {}
+/** The data ends before the length that it announces. */
+export class TruncatedError extends FormatError {}
+/** The file needs a newer format version, an unknown critical section or other weights. */
+export class UnsupportedError extends CodecError {}
+/** An option or weights that cannot be used. */
+export class InputError extends CodecError {}
