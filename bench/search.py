@@ -16,8 +16,8 @@ from PIL import Image
 
 from aecodec import Codec, InputError
 from aecodec.tasks import Embedder
-from aecodec.tasks.embedding import analyze
-from aecodec.tasks.fit import DIMENSIONS, Pooled, fit_head
+from aecodec.tasks.embedding import Cells
+from aecodec.tasks.fit import DIMENSIONS, fit_head
 
 _PIXELS = (8, 16, 32)  # sides of the thumbnails of the peer
 _SEED = 1
@@ -74,7 +74,7 @@ def split(shards: Sequence[Path], count: int) -> tuple[list[Member], list[Member
 
 
 def read(members: Sequence[Member]) -> Iterator[Image.Image]:
-    tars = {shard: tarfile.open(shard) for shard in {member.shard for member in members}}
+    tars = {shard: tarfile.open(shard) for shard in {member.shard for member in members}}  # noqa: SIM115 - all at once
     for member in members:
         file = tars[member.shard].extractfile(member.name)
         assert file is not None
@@ -89,7 +89,7 @@ def fit(shards: Sequence[Path], model: str, out: Path, count: int) -> None:
     groups = []
     for image in read(members):
         copies = [copy(image, rng) for copy in KINDS.values()] + [cut(image, rng, rng.uniform(0.75, 0.95))]
-        groups.append([Pooled.of(analyze(codec, one)) for one in (image, *copies)])
+        groups.append([Cells.of(codec, one) for one in (image, *copies)])
     head = fit_head(codec.weights.model_id, groups)
     head.save(out)
     print(

@@ -1,8 +1,8 @@
 """Pictures to vectors that copies share: recompressed, resized or cut ones.
 
 A small copy of the picture, always of the same size, goes through the encoder's first network. What that makes, y, is
-what a .aec file codes, so nothing here has to be trained but a projection: means of y over a spatial pyramid (Lazebnik
-et al. 2006) and its root mean squares, whitened by how copies of training pictures differ from each other (linear
+what a .aec file codes, so nothing here has to be trained but a projection: means of y and of its energy over a spatial
+pyramid (Lazebnik et al. 2006), whitened by how copies of training pictures differ from each other (linear
 discriminants, Fisher 1936). y of the file's own symbols would not do: its grid is fixed to pixels, and so is no
 measure of a copy of another size (docs/tasks/search.md has the figures).
 """
@@ -37,7 +37,11 @@ from aecodec.tasks.index import Entry, Index
 from aecodec.workers import Workers
 
 SIDE = 256  # pixels of what the network sees
-MEANS, ENERGIES = (1, 2, 4), (1, 2)  # cells per side of the pyramids
+CELLS = 4  # per side, of which the pyramids are made
+MEANS, ENERGIES = (
+    ((4, 4), (2, 2)),
+    ((4, 4), (2, 1)),
+)  # of each level: the side of a part in cells, and the way to the next
 THUMBNAIL = 96  # pixels of the longer side
 _FORMAT = "aecodec embedding 1"
 _ARRAYS = ("means", "energies", "center", "projection", "threshold")
@@ -53,31 +57,59 @@ class Seen(NamedTuple):
     thumbnail: Image.Image  # RGB, at most THUMBNAIL pixels per side
 
 
+class Cells(NamedTuple):
+    """Means over cells of a picture, all that is asked of y."""
+
+    means: NDArray[np.float32]  # [CELLS, CELLS, M]: of y
+    squares: NDArray[np.float32]  # [CELLS, CELLS, M]: of its squares
+
+    @classmethod
+    def of(cls, codec: Codec, image: Image.Image) -> Cells:
+        """Those of a picture of any size, RGB."""
+        square = image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        header = Header(SIDE, SIDE, quality_level(DEFAULT_QUALITY), codec.weights.model_id)
+        y = codec.transform.analyze(np.asarray(square), header.padded, header)
+        split = y.reshape(CELLS, len(y) // CELLS, CELLS, len(y) // CELLS, -1)
+        return cls(split.mean((1, 3)), np.square(split).mean((1, 3)))
+
+
+def parts(cells: NDArray[np.float32], levels: Iterable[tuple[int, int]]) -> Iterator[NDArray[np.float32]]:
+    """Means [M] of the parts of each level, row by row, of cells [CELLS, CELLS, M]."""
+    for side, way in levels:
+        corners = range(0, CELLS - side + 1, way)
+        for top in corners:
+            for left in corners:
+                yield cells[top : top + side, left : left + side].mean((0, 1))
+
+
+def energy(squares: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The square root of a root mean square: strong channels would drown the others."""
+    root: NDArray[np.float32] = np.sqrt(np.sqrt(squares))
+    return root
+
+
 @dataclass(frozen=True)
 class Head:
     """What y of a small picture becomes; fitted by `python -m bench fit-search` for the weights of one model."""
 
     model_id: int
-    means: NDArray[np.float32]  # [M, c]: channels of y that the pyramid of means has
-    energies: NDArray[np.float32]  # [M, e]: likewise of root mean squares
+    means: NDArray[np.float32]  # [M, c]: from channels of y to those of the pyramid of means
+    energies: NDArray[np.float32]  # [M, e]: likewise of energies
     center: NDArray[np.float32]  # [F]
     projection: NDArray[np.float16]  # [F, d]
     threshold: float  # similarity from which pictures count as copies
 
-    def describe(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[F]: the pyramids of y [h, w, M]."""
-        return self.pyramids(y, np.square(y))
-
-    def pyramids(self, y: NDArray[np.float32], squares: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[F], from y and its squares, or from means of them over the finest cells."""
-        means = [cells(y, count) @ self.means for count in MEANS]
-        energies = [np.sqrt(cells(squares, count)) @ self.energies for count in ENERGIES]
+    def describe(self, cells: Cells) -> NDArray[np.float32]:
+        """[F]: the pyramids."""
+        means = [mean @ self.means for mean in parts(cells.means, MEANS)]
+        energies = [energy(square) @ self.energies for square in parts(cells.squares, ENERGIES)]
         return np.concatenate([part.ravel() for part in (*means, *energies)])
 
     def project(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Unit vectors [..., d] of features [..., F]."""
-        vectors = (features - self.center) @ self.projection.astype(np.float32)
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+        vectors: NDArray[np.float32] = (features - self.center) @ self.projection.astype(np.float32)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+        return vectors
 
     @computed_once
     def head_id(self) -> int:
@@ -104,13 +136,6 @@ class Head:
             return cls(int(metadata["model_id"], 16), **arrays | {"threshold": float(arrays["threshold"][0])})
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise InputError(f"{path} is no head of embeddings: {error}") from error
-
-
-def cells(y: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """[count, count, M]: means of y [h, w, M] over cells; h and w are multiples of count."""
-    h, w, M = y.shape
-    means: NDArray[np.float32] = y.reshape(count, h // count, count, w // count, M).mean((1, 3))
-    return means
 
 
 class Embedder:
@@ -200,7 +225,7 @@ class Embedder:
     def see(self, source: Source) -> Seen:
         """What is seen of one picture. Raises as embed."""
         small = self.read_small(source)
-        vector = self.head.project(self.head.describe(analyze(self.codec, small)))
+        vector = self.head.project(self.head.describe(Cells.of(self.codec, small)))
         small.thumbnail((THUMBNAIL, THUMBNAIL))
         return Seen(vector, small)
 
@@ -248,13 +273,6 @@ class Embedder:
         shorter = min(header.width, header.height)
         scale = next((scale for scale in (1 / 8, 1 / 4, 1 / 2) if shorter * scale >= SIDE), 1)
         return flatten(upright(codec.decode_behind(header, data, scale=scale))).convert("RGB")
-
-
-def analyze(codec: Codec, image: Image.Image) -> NDArray[np.float32]:
-    """y [SIDE/16, SIDE/16, M] of a picture of any size, RGB."""
-    square = image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-    header = Header(SIDE, SIDE, quality_level(DEFAULT_QUALITY), codec.weights.model_id)
-    return codec.transform.analyze(np.asarray(square), header.padded, header)
 
 
 def _content(source: str | os.PathLike[str] | bytes | Callable[[], bytes]) -> bytes:

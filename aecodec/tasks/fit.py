@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aecodec.errors import InputError
-from aecodec.tasks.embedding import ENERGIES, MEANS, Head, cells
+from aecodec.tasks.embedding import ENERGIES, MEANS, Cells, Head, energy, parts
 
-DIMENSIONS = 256
-_CHANNELS = 48  # of each pyramid, of M
+DIMENSIONS = 128
+_MEANS, _ENERGIES = 24, 96  # channels of the pyramids
 _SHRINKAGE = 0.1  # of the covariance of copies, towards a multiple of the identity
 _HELD_BACK = 5  # each fifth picture tells the threshold
 _FEWEST = 50  # pictures
 
 
-class Pooled(NamedTuple):
-    """What of y [h, w, M] is kept to fit: its finest cells."""
+def fit_head(model_id: int, groups: Iterable[Sequence[Cells]]) -> Head:
+    """A head from pictures, each with at least one copy.
 
-    means: NDArray[np.float32]  # [4, 4, M]
-    squares: NDArray[np.float32]  # [2, 2, M]
-
-    @classmethod
-    def of(cls, y: NDArray[np.float32]) -> Pooled:
-        return cls(cells(y, max(MEANS)), cells(np.square(y), max(ENERGIES)))
-
-
-def fit_head(model_id: int, groups: Iterable[Sequence[Pooled]]) -> Head:
-    """A head from pictures, each with at least one copy. The threshold is told by a fifth of them, which are not fitted.
-
-    It is the highest similarity among those that are no copies. Raises InputError for less than 50 pictures.
+    The threshold is the highest similarity of what are no copies, among a fifth of the pictures by a head of the
+    others. Raises InputError for less than 50 pictures.
     """
     pictures = list(groups)
     if len(pictures) < _FEWEST or any(len(copies) < 2 for copies in pictures):
@@ -41,30 +30,29 @@ def fit_head(model_id: int, groups: Iterable[Sequence[Pooled]]) -> Head:
     return _fit(model_id, pictures, _highest_by_chance(trial, pictures[::_HELD_BACK]))
 
 
-def _highest_by_chance(head: Head, pictures: Sequence[Sequence[Pooled]]) -> float:
-    vectors = [np.stack([head.project(head.pyramids(*copy)) for copy in copies]) for copies in pictures]
+def _highest_by_chance(head: Head, pictures: Sequence[Sequence[Cells]]) -> float:
+    vectors = [np.stack([head.project(head.describe(copy)) for copy in copies]) for copies in pictures]
     return max(float((a @ b.T).max()) for at, a in enumerate(vectors) for b in vectors[:at])
 
 
-def _fit(model_id: int, pictures: Sequence[Sequence[Pooled]], threshold: float) -> Head:
-    means = _principal(
-        np.concatenate([copy.means.reshape(-1, copy.means.shape[-1]) for one in pictures for copy in one])
-    )
-    roots = [np.sqrt(copy.squares).reshape(-1, copy.squares.shape[-1]) for one in pictures for copy in one]
-    energies = _principal(np.concatenate(roots))
-    blank = Head(model_id, means, energies, np.zeros(0, np.float32), np.zeros((0, 0), np.float16), threshold)
-    features = [np.stack([blank.pyramids(*copy) for copy in one]) for one in pictures]
+def _fit(model_id: int, pictures: Sequence[Sequence[Cells]], threshold: float) -> Head:
+    copies = [copy for one in pictures for copy in one]
+    means = _principal(np.array([mean for copy in copies for mean in parts(copy.means, MEANS)]), _MEANS)
+    energies = [energy(square) for copy in copies for square in parts(copy.squares, ENERGIES)]
+    axes = _principal(np.array(energies), _ENERGIES)
+    blank = Head(model_id, means, axes, np.zeros(0, np.float32), np.zeros((0, 0), np.float16), threshold)
+    features = [np.stack([blank.describe(copy) for copy in one]) for one in pictures]
     center = np.concatenate(features).mean(0)
     projection = _discriminants([one - center for one in features])
-    return Head(model_id, means, energies, center, projection, threshold)
+    return Head(model_id, means, axes, center, projection, threshold)
 
 
-def _principal(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[M, c]: the axes along which channels vary most, once each varies as much as the others."""
+def _principal(rows: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """[M, count]: the axes along which channels vary most, once each varies as much as the others."""
     deviation = rows.std(0) + 1e-6
     scaled = (rows - rows.mean(0)) / deviation
     _, axes = np.linalg.eigh(scaled.T @ scaled / len(scaled))
-    leading: NDArray[np.float32] = (axes[:, : -_CHANNELS - 1 : -1] / deviation[:, None]).astype(np.float32)
+    leading: NDArray[np.float32] = (axes[:, : -count - 1 : -1] / deviation[:, None]).astype(np.float32)
     return leading
 
 
@@ -81,4 +69,5 @@ def _discriminants(pictures: Sequence[NDArray[np.float32]]) -> NDArray[np.float1
     best = slice(None, -min(DIMENSIONS, F) - 1, -1)
     worth = np.sqrt(np.maximum(ratios[best], 0) / (1 + np.maximum(ratios[best], 0)))
     projection = whitening @ turned[:, best] * worth
-    return (projection / np.abs(projection).max()).astype(np.float16)
+    scaled: NDArray[np.float16] = (projection / np.abs(projection).max()).astype(np.float16)
+    return scaled

@@ -27,17 +27,17 @@ def lay_out(vectors: NDArray[np.float32], method: str = "auto", *, seed: int = 0
         raise InputError(f"method must be {', '.join(METHODS)}, got {method}")
     if method == "auto":
         method = "tsne" if find_spec("sklearn") else "pca"
-    if len(vectors) < _FEWEST:
-        method = "pca"
-    places = {"pca": _pca, "tsne": _tsne, "umap": _umap}[method](vectors, seed)
-    low, high = places.min(0, initial=np.inf), places.max(0, initial=-np.inf)
-    span = np.where(high > low, high - low, 1)
-    return np.where(high > low, (places - low) / span, 0.5).astype(np.float32)
-
-
-def _pca(vectors: NDArray[np.float32], _: int) -> NDArray[np.float32]:
     if not len(vectors):
         return np.empty((0, 2), np.float32)
+    if len(vectors) < _FEWEST:
+        method = "pca"
+    places = _LAYOUTS[method](vectors, seed)
+    low, high = places.min(0), places.max(0)
+    shown: NDArray[np.float32] = np.where(high > low, (places - low) / np.maximum(high - low, 1e-12), 0.5)
+    return shown.astype(np.float32)
+
+
+def _pca(vectors: NDArray[np.float32], __: int) -> NDArray[np.float32]:
     centered = vectors - vectors.mean(0)
     _, axes = np.linalg.eigh(centered.T @ centered)  # by growing variance
     places: NDArray[np.float32] = centered @ axes[:, :-3:-1]
@@ -67,7 +67,10 @@ def _needing(module: str, what: str, package: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name != module:
+        if (error.name or "").split(".")[0] != module:
             raise
         message = f"{what} needs {package}, which is not installed: pip install {package}, or take pca"
         raise InputError(message) from error
+
+
+_LAYOUTS = {"pca": _pca, "tsne": _tsne, "umap": _umap}
