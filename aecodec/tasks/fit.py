@@ -14,25 +14,27 @@ DIMENSIONS = 128
 _MEANS, _ENERGIES = 24, 96  # channels of the pyramids
 _SHRINKAGE = 0.1  # of the covariance of copies, towards a multiple of the identity
 _HELD_BACK = 5  # each fifth picture tells the threshold
+_FALSE_ALARMS = 1e-4  # of pairs of different pictures
 _FEWEST = 50  # pictures
 
 
 def fit_head(model_id: int, groups: Iterable[Sequence[Cells]]) -> Head:
     """A head from pictures, each with at least one copy.
 
-    The threshold is the highest similarity of what are no copies, among a fifth of the pictures by a head of the
-    others. Raises InputError for less than 50 pictures.
+    The threshold is the similarity that one of 10,000 pairs of different pictures exceeds in any of their copies, among
+    a fifth of the pictures by a head of the others. Raises InputError for less than 50 pictures.
     """
     pictures = list(groups)
     if len(pictures) < _FEWEST or any(len(copies) < 2 for copies in pictures):
         raise InputError(f"a head needs at least {_FEWEST} pictures with copies, got {len(pictures)}")
     trial = _fit(model_id, [one for at, one in enumerate(pictures) if at % _HELD_BACK], 1.0)
-    return _fit(model_id, pictures, _highest_by_chance(trial, pictures[::_HELD_BACK]))
+    return _fit(model_id, pictures, _rare(trial, pictures[::_HELD_BACK]))
 
 
-def _highest_by_chance(head: Head, pictures: Sequence[Sequence[Cells]]) -> float:
+def _rare(head: Head, pictures: Sequence[Sequence[Cells]]) -> float:
     vectors = [np.stack([head.project(head.describe(copy)) for copy in copies]) for copies in pictures]
-    return max(float((a @ b.T).max()) for at, a in enumerate(vectors) for b in vectors[:at])
+    highest = [float((a @ b.T).max()) for at, a in enumerate(vectors) for b in vectors[:at]]
+    return float(np.quantile(highest, 1 - _FALSE_ALARMS))
 
 
 def _fit(model_id: int, pictures: Sequence[Sequence[Cells]], threshold: float) -> Head:
