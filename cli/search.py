@@ -64,7 +64,7 @@ class Found(NamedTuple):
 
     def check(self) -> None:
         """Raises InputError with the list of failures, if there are any."""
-        check_failures(self.failed, len({job.source for job in self.jobs} | {one.source for one in self.failed}))
+        check_failures(self.failed, len({str(job.source) for job in self.jobs} | {one.source for one in self.failed}))
 
 
 @click.command()
