@@ -107,9 +107,8 @@ def measure(shards: Sequence[Path], model: str, count: int, queries: int, effort
     codec, embedder = Codec.load(model, "cpu"), Embedder.load(model, threads=1)
     searched, others = split(shards, count)
     rng = np.random.default_rng(_SEED)
-    peers = {
-        f"PCA of {side}x{side} pixels": Pca([_pixels(image, side) for image in read(others)], side) for side in _PIXELS
-    }
+    small = [[_pixels(image, side) for side in _PIXELS] for image in read(others)]
+    peers = {f"PCA of {side}x{side} pixels": Pca([row[at] for row in small], side) for at, side in enumerate(_PIXELS)}
     names = ["aecodec", *peers]
     vectors: dict[str, dict[str, list[NDArray[np.float32]]]] = {
         kind: {name: [] for name in names} for kind in ("", *KINDS)

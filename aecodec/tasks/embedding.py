@@ -2,9 +2,9 @@
 
 A small copy of the picture, always of the same size, goes through the encoder's first network. What that makes, y, is
 what a .aec file codes, so nothing here has to be trained but a projection: means of y and of its energy over a spatial
-pyramid (Lazebnik et al. 2006), whitened by how copies of training pictures differ from each other (linear discriminants,
-Fisher 1936). The symbols of a file are on a grid that is fixed to its pixels, and those of a resized copy on another one:
-hence the small copy, which a .aec file is decoded for.
+pyramid (Lazebnik et al. 2006), whitened by how copies of training pictures differ from each other (linear
+discriminants, Fisher 1936). The symbols of a file are on a grid that is fixed to its pixels, and those of a resized
+copy on another one: hence the small copy, which a .aec file is decoded for.
 """
 
 from __future__ import annotations
