@@ -287,3 +287,32 @@ def demo(source: Path, out: Path, quality: float) -> None:
     from bench.demo import run
 
     run(source, out, quality)
+
+
+@main.command()
+@click.argument("shards", nargs=-1, required=True, type=RESULTS)
+@click.option("--model", default="m", show_default=True)
+@click.option(
+    "--pictures", default=2000, show_default=True, help="How many are searched; a peer is fitted to the others."
+)
+@click.option(
+    "--queries", type=click.IntRange(1), default=500, show_default=True, help="About how many of them are copied."
+)
+@click.option("--effort", default=0, show_default=True, help="Of encoding pictures and copies.")
+def search(shards: tuple[Path, ...], model: str, pictures: int, queries: int, effort: int) -> None:
+    """How often copies of pictures in SHARDS, tar files, are found again, beside PCA of pixels."""
+    from bench.search import measure
+
+    measure(shards, model, pictures, queries, effort)
+
+
+@main.command()
+@click.argument("shards", nargs=-1, required=True, type=RESULTS)
+@click.option("--model", default="m", show_default=True)
+@click.option("--pictures", default=2000, show_default=True, help="How many are left for search to measure.")
+@click.option("--out", required=True, type=NEW, help="aecodec/data/search-MODEL.safetensors is the shipped one.")
+def fit_search(shards: tuple[Path, ...], model: str, pictures: int, out: Path) -> None:
+    """Make the head of embeddings of a model, from pictures in SHARDS, tar files: a few minutes."""
+    from bench.search import fit
+
+    fit(shards, model, out, pictures)

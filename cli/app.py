@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import click
 
 import aecodec
-from aecodec.cli import coding, inspection, training
+from aecodec.cli import coding, inspection, search, training
 from aecodec.cli.files import MisuseError
 from aecodec.cli.options import reporting, share_freed_memory
 from aecodec.cli.reporter import Reporter, printable, reason, told
@@ -70,6 +70,10 @@ for command in (
     inspection.verify,
     inspection.info,
     inspection.compare,
+    search.embed,
+    search.similar,
+    search.duplicates,
+    search.map_,
     training.train,
     training.export,
 ):

@@ -50,7 +50,7 @@ def run(
     if isinstance(weights, Path):
         inputs.append(weights)
     table = Table(report, Outcome._fields, inputs, folders)
-    with _bar(len(found.jobs), hidden=teller.quiet or dry_run) as bar:
+    with files_bar(len(found.jobs), hidden=teller.quiet or dry_run) as bar:
         log = _Log(table, bar)
         log.extend(found.failed)
         if not dry_run:
@@ -181,7 +181,7 @@ def _died(job: Job) -> Outcome:
     return failure(job, "the process that worked on it died twice, out of memory perhaps")
 
 
-def _bar(count: int, *, hidden: bool) -> Any:
+def files_bar(count: int, *, hidden: bool) -> Any:
     """A progress bar of files, MB saved and time left."""
     hidden = hidden or sys.stderr is None or not sys.stderr.isatty()
     options: dict[str, Any] = {

@@ -165,7 +165,7 @@ def _look_into(
 
 def _not_for(suffix: str, suffixes: set[str]) -> str:
     """Why files of a suffix are left out."""
-    if ".aec" in suffixes:
+    if suffixes == {".aec"}:
         return "no .aec"
     if hint := plugin_hint(suffix):
         return f"{suffix} ({hint})"

@@ -22,7 +22,7 @@ ROWS = [
     {"decoder"},
     {"encoder"},
     {"codec"},
-    {"plugins", "train"},
+    {"plugins", "tasks", "train"},
     {"imageio", "numcodecs", "zarr"},  # names that users import, for what is in plugins
 ]
 # What users may import, and so the commands: the package and these modules.
@@ -36,6 +36,7 @@ PUBLIC = {
     "aecodec.format.metadata",
     "aecodec.metrics",
     "aecodec.format.rescue",
+    "aecodec.tasks",
     "aecodec.train",
     "aecodec.weights",
 }
@@ -47,6 +48,8 @@ PARTS = {
     "aecodec.networks.model",
     "aecodec.coding.prior",
     "aecodec.coding.symbols",
+    "aecodec.tasks.embedding",
+    "aecodec.tasks.fit",
     "aecodec.train.data",
     "aecodec.train.loop",
 }
