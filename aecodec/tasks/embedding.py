@@ -272,7 +272,7 @@ class Embedder:
             self._readers[header.model_id] = codec
         shorter = min(header.width, header.height)
         scale = next((scale for scale in (1 / 8, 1 / 4, 1 / 2) if shorter * scale >= SIDE), 1)
-        return flatten(upright(codec.decode_behind(header, data, scale=scale))).convert("RGB")
+        return flatten(upright(codec.decode(data, scale=scale, header=header))).convert("RGB")
 
 
 def _content(source: str | os.PathLike[str] | bytes | Callable[[], bytes]) -> bytes:
