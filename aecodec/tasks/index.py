@@ -204,6 +204,6 @@ def _pyarrow() -> tuple[Any, Any]:
     try:
         import pyarrow
         import pyarrow.parquet
-    except ModuleNotFoundError as error:
-        raise InputError("Parquet needs pyarrow, which is not installed: pip install pyarrow, or take .npz") from error
+    except ImportError as error:  # also one that is for another numpy
+        raise InputError(f"Parquet needs pyarrow (pip install pyarrow, or take .npz): {error}") from error
     return pyarrow, pyarrow.parquet
