@@ -17,7 +17,7 @@ import click
 from aecodec import InputError
 from aecodec.cli import processes
 from aecodec.cli.files import remove_leftovers
-from aecodec.cli.folders import Job, Outcome, Plan, failure, tell_skipped
+from aecodec.cli.folders import Job, Outcome, Plan, current, failure, tell_skipped
 from aecodec.cli.reporter import Reporter, printable
 from aecodec.cli.table import Table
 from aecodec.cli.urls import Place, place
@@ -55,7 +55,7 @@ def run(
         log.extend(found.failed)
         if not dry_run:
             _sweep(folders)
-        waiting = (job for job in found.jobs if not log.has(job, "up to date", is_current))
+        waiting = (job for job in found.jobs if not log.has(job, is_current))
         stop = log.extend(engine(waiting, work))
     if stop is not None:
         _sweep(folders)
@@ -100,11 +100,11 @@ class _Log:
         self.bar = bar
         self.saved = 0  # bytes
 
-    def has(self, job: Job, state: str, test: Callable[[Job], bool]) -> bool:
-        """Whether a file is in a state, which is kept then."""
-        if not test(job):
+    def has(self, job: Job, is_current: Callable[[Job], bool]) -> bool:
+        """Whether a file is up to date, which is kept then."""
+        if not is_current(job):
             return False
-        self.keep(Outcome(str(job.source), str(job.target or ""), state))
+        self.keep(current(job))
         return True
 
     def keep(self, outcome: Outcome) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from typing import NamedTuple
 
@@ -43,6 +44,17 @@ def failure(job: Job, reason: str) -> Outcome:
     name = printable(str(job.source))
     message = reason if name in reason else f"{name}: {reason}"
     return Outcome(str(job.source), str(job.target or ""), "failed", error=message)
+
+
+def current(job: Job) -> Outcome:
+    """The outcome of a file that is up to date."""
+
+    def size(one: Place | None) -> int:
+        with suppress(OSError):  # it has gone meanwhile
+            return int(one.stat().st_size) if one else 0
+        return 0
+
+    return Outcome(str(job.source), str(job.target or ""), "up to date", size(job.source), size(job.target))
 
 
 class Plan(NamedTuple):

@@ -25,7 +25,7 @@ from aecodec.cli.files import (
     read_picture,
     replace_file,
 )
-from aecodec.cli.folders import Job, Outcome, failure
+from aecodec.cli.folders import Job, Outcome, current, failure
 from aecodec.cli.reporter import reason
 from aecodec.cli.urls import Place, Url
 from aecodec.format.container import (
@@ -165,7 +165,7 @@ class Encoding(NamedTuple):
         if self.goal and self.matches(job):
             with open_data(target) as old:
                 if self.meets_goal(codec, picture, bytes(old)):
-                    return Outcome(str(job.source), str(target), "up to date")
+                    return current(job)
         data = codec.encode(picture, max_pixels=self.max_pixels, **self.options)
         psnr = round(measure(codec, picture, data, "psnr", self.max_pixels), 3) if self.measure else None
         after = _stat(job.source)  # a younger source than what is in a file would count as up to date
@@ -248,7 +248,7 @@ class Decoding(NamedTuple):
             _date(target, times)
         tell_losses(losses, header)
         if is_current:
-            return Outcome(str(job.source), str(target), "up to date")
+            return current(job)
         return Outcome(str(job.source), str(target), "done", size, len(file))
 
     def refuse_other(self, job: Job) -> None:

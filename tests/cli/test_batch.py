@@ -135,6 +135,15 @@ def test_file_of_other_options_is_not_up_to_date(
         assert result.output.startswith(f"1 {state}"), (options, result.output)
 
 
+def test_report_of_a_second_run_has_the_sizes(tmp_path: Path, photos: Path) -> None:
+    sizes = []
+    for name in ("first.csv", "second.csv"):
+        encode(photos, tmp_path / "out", "-r", "--report", tmp_path / name)
+        sizes.append({key: (row["bytes_before"], row["bytes_after"]) for key, row in rows(tmp_path / name).items()})
+    assert sizes[0] == sizes[1]
+    assert all(int(size) for pair in sizes[1].values() for size in pair)
+
+
 def test_bad_file_stops_nothing(tmp_path: Path, photos: Path) -> None:
     (photos / "bad.png").write_bytes(b"no picture at all")
     for options, state in ((["--dry-run"], "3 planned"), ([], "3 done")):
