@@ -28,10 +28,13 @@ build() { # name, flag...
     fi
   done
   if [ ! -e "dist/$name.wasm" ] || [ -n "$(find "${objects[@]}" -newer "dist/$name.wasm")" ]; then
-    em++ "${flags[@]}" "$@" "${objects[@]}" "${link[@]}" -o "dist/$name.wasm"
+    em++ "${flags[@]}" "$@" "${objects[@]}" "${link[@]}" -o "build/$name/$name.wasm"
+    mv "build/$name/$name.wasm" dist
   fi
 }
-mkdir -p dist
+mkdir -p build dist
+exec 9> build/lock
+flock 9  # one build at a time: another that began meanwhile finds all of it made
 build aecodec
 build aecodec-simd -msimd128
 cp src/* index.d.ts ../LICENSE dist/
