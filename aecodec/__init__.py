@@ -68,6 +68,8 @@ def encode(
     max_bytes: int | None = None,
     psnr: float | None = None,
     ms_ssim: float | None = None,
+    lossless: bool = False,
+    near_lossless: int | None = None,
     effort: int = 3,
     strip: bool = False,
     max_pixels: int = MAX_PIXELS,
@@ -76,10 +78,11 @@ def encode(
     """The .aec file of a PIL image or uint8 array [H, W] or [H, W, 1..4] (gray, gray and alpha, RGB, RGBA).
 
     At most one of: quality 1..100 (default 55), higher is better; bpp or max_bytes, which the file does not exceed;
-    psnr or ms_ssim in dB (ms_ssim below 1: the index), which it reaches. effort 0..9: smaller files for more time.
-    strip drops ICC, EXIF, XMP and dpi. Pictures of more than max_pixels (2^28) are refused. device is "cpu", "cuda", or
-    "auto" (CUDA where there is one). Uses the default model; Codec.load() chooses another. Raises InputError for a
-    picture or option that cannot be used, or a target out of reach.
+    psnr or ms_ssim in dB (ms_ssim below 1: the index), which it reaches; lossless; near_lossless, 0..8, how much a
+    value may differ. effort 0..9: smaller files for more time. strip drops ICC, EXIF, XMP and dpi. Pictures of more
+    than max_pixels (2^28) are refused. device is "cpu", "cuda", or "auto" (CUDA where there is one). Uses the default
+    model; Codec.load() chooses another. Raises InputError for a picture or option that cannot be used, or a target out
+    of reach.
     """
     from aecodec.codec import default_codec
 
@@ -90,6 +93,8 @@ def encode(
         max_bytes=max_bytes,
         psnr=psnr,
         ms_ssim=ms_ssim,
+        lossless=lossless,
+        near_lossless=near_lossless,
         effort=effort,
         strip=strip,
         max_pixels=max_pixels,

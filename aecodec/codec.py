@@ -18,8 +18,10 @@ from aecodec.coding.symbols import Symbols, TileCoder
 from aecodec.decoder.exact import ExactReceiver, needed_around
 from aecodec.device import needing, pick_device
 from aecodec.encoder.analysis import Analyzer, Progress, Transform
+from aecodec.encoder.drawn import find
 from aecodec.encoder.effort import DEFAULT_EFFORT, pick_effort
 from aecodec.encoder.native import NativeTransform
+from aecodec.encoder.picture import Coded, PictureEncoder
 from aecodec.encoder.target import TargetEncoder, pick_target
 from aecodec.errors import FormatError, InputError
 from aecodec.forked import ForkLock, computed_once
@@ -27,21 +29,24 @@ from aecodec.format.alpha import decode_alpha, encode_alpha
 from aecodec.format.container import (
     DEFAULT_QUALITY,
     MAX_PIXELS,
+    MAX_STEP,
     MAX_TILE,
+    NO_MODEL,
     STRIDE,
     Box,
     Buffer,
     Container,
     Header,
     SectionKind,
-    pack,
+    Tile,
     quality_level,
     read_header,
     unpack,
 )
 from aecodec.format.digest import DIGEST_SIZE, check_digest, make_digest
+from aecodec.format.drawn import paint
 from aecodec.format.rescue import Cut, Loss, Remains, fill_lost, partial_alpha, salvage
-from aecodec.image import Metadata, Picture, check_size, from_picture, to_picture
+from aecodec.image import Metadata, Picture, Pixels, check_size, from_picture, to_picture
 from aecodec.networks.config import ModelConfig, complexity
 from aecodec.workers import Workers
 
@@ -51,6 +56,7 @@ if TYPE_CHECKING:  # loaded where it is needed, since most that codec does needs
     from aecodec.decoder.floats import FloatReceiver
     from aecodec.encoder.floats import FloatTransform
 
+MAX_BOUND = (MAX_STEP - 1) // 2  # of near_lossless
 _SCALES = {1: 1, 1 / 2: 2, 1 / 4: 4, 1 / 8: 8}  # scale: pixels per pixel in each direction
 
 
@@ -107,7 +113,8 @@ class Codec:
             with needing("torch", "torch"):
                 from aecodec.decoder.floats import FloatReceiver
             self.transform, self.receiver = self.floats, FloatReceiver(self.floats.runtime)
-        self.analyzer = Analyzer(self.transform, model.prior, work_tile * STRIDE)
+        analyzer = Analyzer(self.transform, model.prior, work_tile * STRIDE)
+        self.encoder = PictureEncoder(analyzer, self.normative, self.tile_coder, config, self.workers)
 
     @computed_once
     def floats(self) -> FloatTransform:
@@ -164,6 +171,8 @@ class Codec:
         max_bytes: int | None = None,
         psnr: float | None = None,
         ms_ssim: float | None = None,
+        lossless: bool = False,
+        near_lossless: int | None = None,
         tile: int = 16,
         effort: int = DEFAULT_EFFORT,
         strip: bool = False,
@@ -176,7 +185,9 @@ class Codec:
         At most one of these says how good: quality 1..100, continuous, higher is better, default 55; bpp (bits per
         pixel of the whole file) or max_bytes, which are never exceeded, and met within 2 % where qualities allow;
         psnr or ms_ssim, both in dB (see metrics.ms_ssim_db; ms_ssim below 1 is the index itself), which are met and
-        exceeded by at most 0.1 dB. Both are measured on what a viewer sees: gray as one channel, transparency on white.
+        exceeded by at most 0.1 dB (both are measured on what a viewer sees: gray as one channel, transparency on
+        white); lossless, which keeps every value, also of colors that alpha 0 hides; near_lossless, by how much a
+        value may differ, 0..8.
         What even the best quality cannot spend, or the worst not save, is no error but a PictureWarning. A search takes
         as long as a few plain encodes.
 
@@ -190,7 +201,8 @@ class Codec:
         is not kept. Raises InputError for a picture or option that cannot be used, a target out of reach (it says
         what is possible), and more than max_pixels or 65,535 pixels per side; with verify, what verify raises.
         """
-        target = pick_target(quality, bpp, max_bytes, psnr, ms_ssim)
+        bound = pick_bound(near_lossless, lossless=lossless)
+        target = pick_target(quality, bpp, max_bytes, psnr, ms_ssim, exact=bound is not None)
         level = quality_level(DEFAULT_QUALITY if quality is None else quality)
         work = pick_effort(effort)
         if progress is not None and not callable(progress):
@@ -199,16 +211,15 @@ class Codec:
         H, W, _ = picture.pixels.shape
         header = self._header(W, H, level, tile, gray=picture.gray, alpha=picture.alpha is not None)
         sections = _sections(picture, header, digest=verify)
-        if target is None:
-            symbols = self.analyzer.analyze(picture.pixels, header, work, progress)
+        if bound is not None:
+            coded = self.encoder.code_exactly(picture, header, bound)
+        elif target is None:
+            coded = self.encoder.code(picture, header, work, progress, candidates=find(picture))
         else:
-            encoder = TargetEncoder(
-                target, self.analyzer, self.normative, self._pack, picture, header, sections, work, progress
-            )
-            symbols, header = encoder.run()
+            coded = TargetEncoder(target, self.encoder, picture, header, sections, work, progress).run()
         if verify:
-            return self._pack_verified(symbols, header, sections, picture.alpha)
-        return self._pack(symbols, header, sections)
+            return self._pack_verified(coded, sections, picture.alpha)
+        return self.encoder.pack(coded, sections)
 
     def decode(
         self,
@@ -250,7 +261,8 @@ class Codec:
         header = remains.header
         area, factor = _area(region, header), _factor(scale)
         symbols, losses = self._parse_remains(remains)
-        pixels = self.receiver.synthesize(symbols, header, area, factor)
+        pixels = self._render(self.receiver, symbols, header, area, factor)
+        losses += self._paint_remains(pixels, remains, area, factor)
         losses = [loss for loss in losses if loss.box is None or loss.box.intersection(area) is not None]
         fill_lost(pixels, losses, area, factor)
         alpha, alpha_losses = partial_alpha(remains, area, factor)
@@ -275,7 +287,7 @@ class Codec:
         """Raises UnsupportedError for a file that needs other weights than this codec has."""
         if not isinstance(header, Header):
             raise InputError(f"header must be what read_header gives, got {type(header).__name__}")
-        if header.model_id != self.weights.model_id:
+        if header.model_id not in (NO_MODEL, self.weights.model_id):
             raise weights.missing(header.model_id, self.weights.model_id)
 
     def encode_tensor(
@@ -308,10 +320,10 @@ class Codec:
         work = pick_effort(effort)
         if self.backend == "exact":
             pictures = x.permute(0, 2, 3, 1).cpu().numpy()
-            batch = [self.analyzer.analyze(picture, header, work) for picture in pictures]
+            batch = [self.encoder.analyzer.analyze(picture, header, work) for picture in pictures]
         else:
             batch = self.floats.analyze_batch(x, header, work)
-        return [self._pack(symbols, header, {}) for symbols in batch]
+        return [self.encoder.pack(Coded(header, symbols, []), {}) for symbols in batch]
 
     def decode_tensor(self, files: Sequence[Buffer], *, max_pixels: int = MAX_PIXELS) -> Tensor:
         """The pictures of files of one size as a batch uint8 [B, 3, H, W] on the device of the codec.
@@ -326,18 +338,23 @@ class Codec:
         sizes = {(header.width, header.height) for header in headers}
         if len(sizes) != 1:
             raise InputError(f"a batch needs files of one size, got {len(sizes)} sizes in {len(headers)} files")
-        symbols = [self._parse(container, container.header.padded) for container in containers]
         with needing("torch", "torch"):
             import torch
         if isinstance(self.receiver, ExactReceiver):
             pictures = [
-                from_picture(Picture(self.receiver.synthesize(one, header, header.bounds), header.gray)).convert("RGB")
-                for one, header in zip(symbols, headers, strict=True)
+                from_picture(Picture(self._pixels(self.receiver, one, one.header.bounds, 1), one.header.gray))
+                for one in containers
             ]
-            return torch.from_numpy(np.ascontiguousarray(np.stack([*map(np.asarray, pictures)]).transpose(0, 3, 1, 2)))
+            batch = np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])
+            return torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 3, 1, 2)))
+        symbols = [self._parse(container, container.header.padded) for container in containers]
         x_hat = self.receiver.synthesize_batch(symbols, headers)
-        for picture, header in zip(x_hat, headers, strict=True):
-            if header.gray:
+        for picture, container in zip(x_hat, containers, strict=True):
+            if any(tile.drawn for tile in container.tiles):
+                pixels = np.ascontiguousarray(picture.permute(1, 2, 0).cpu().numpy())
+                self._paint(pixels, container, container.header.bounds, 1)
+                picture.copy_(torch.from_numpy(pixels).permute(2, 0, 1))
+            if container.header.gray:
                 picture[:] = (picture.sum(0) + 1) // 3
         return x_hat
 
@@ -358,9 +375,33 @@ class Codec:
     ) -> Image.Image:
         """An area of the picture in a file, each pixel the mean of factor x factor."""
         header, sections, _ = container
-        pixels = receiver.synthesize(self._parse(container, needed_around(area, header)), header, area, factor)
+        pixels = self._pixels(receiver, container, area, factor)
         alpha = decode_alpha(sections[SectionKind.ALPHA], header, area, factor) if header.alpha else None
         return from_picture(Picture(pixels, header.gray, Metadata.from_sections(sections), alpha))
+
+    def _pixels(self, receiver: ExactReceiver | FloatReceiver, container: Container, area: Box, factor: int) -> Pixels:
+        """[h, w, 3] of an area."""
+        header = container.header
+        self.check_weights(header)
+        pixels = self._render(receiver, self._parse(container, needed_around(area, header)), header, area, factor)
+        self._paint(pixels, container, area, factor)
+        return pixels
+
+    @staticmethod
+    def _render(
+        receiver: ExactReceiver | FloatReceiver, symbols: Symbols, header: Header, area: Box, factor: int
+    ) -> Pixels:
+        """What the networks show [h, w, 3]: nothing where the file names none."""
+        if header.model_id == NO_MODEL:
+            return np.zeros((*area.reduced(factor).shape, 3), np.uint8)
+        return receiver.synthesize(symbols, header, area, factor)
+
+    def _paint(self, pixels: Pixels, container: Container, area: Box, factor: int) -> None:
+        header = container.header
+        self.workers.map(
+            lambda one: paint(pixels, *one, header, area, factor),
+            list(zip(container.tiles, header.seen_tiles(), strict=True)),
+        )
 
     def _header(
         self, width: int, height: int, level: int, tile: int, *, gray: bool = False, alpha: bool = False
@@ -370,27 +411,25 @@ class Codec:
             raise InputError(f"tile must be 1..{MAX_TILE}, got {tile}")
         return Header(width, height, level, self.weights.model_id, gray, tile, alpha)
 
-    def _pack(self, symbols: Symbols, header: Header, sections: dict[SectionKind, bytes]) -> bytes:
-        streams = self.workers.map(lambda box: self.tile_coder.encode(symbols, box, header.level), header.tiles())
-        return pack(header, sections, streams)
-
     def _pack_verified(
-        self, symbols: Symbols, header: Header, sections: dict[SectionKind, bytes], alpha: NDArray[np.uint8] | None
+        self, coded: Coded, sections: dict[SectionKind, bytes], alpha: NDArray[np.uint8] | None
     ) -> bytes:
-        """The file with the digest of what its symbols become here, decoded from its bytes to see that it holds."""
-        shown = Picture(self.normative.synthesize(symbols, header, header.bounds), header.gray, alpha=alpha)
-        data = self._pack(symbols, header, sections | {SectionKind.DIGEST: make_digest(from_picture(shown))})
-        self.verify(data, max_pixels=header.pixels)
+        """The file with the digest of what it becomes here, decoded from its bytes to see that it holds."""
+        shown = Picture(self.encoder.show(coded), coded.header.gray, alpha=alpha)
+        data = self.encoder.pack(coded, sections | {SectionKind.DIGEST: make_digest(from_picture(shown))})
+        self.verify(data, max_pixels=coded.header.pixels)
         return data
 
     def _parse(self, container: Container, area: Box) -> Symbols:
         """The coded integers of the tiles around an area."""
         header = container.header
         self.check_weights(header)
-        symbols = Symbols.empty(self.weights.prior, header.tiles_around(area))
         tiles = zip(header.tiles(), container.tiles, strict=True)
-        needed = [(box, stream) for box, stream in tiles if box.intersection(area) is not None]
-        self.workers.map(lambda tile: self.tile_coder.parse(tile[1], symbols, tile[0], header.level), needed)
+        needed = [(box, tile) for box, tile in tiles if box.intersection(area) is not None]
+        coded = [(box, tile.stream) for box, tile in needed if not tile.is_drawn]
+        make = Symbols.empty if len(coded) == len(needed) else Symbols.zeros
+        symbols = make(self.weights.prior, header.tiles_around(area))
+        self.workers.map(lambda one: self.tile_coder.parse(one[1], symbols, one[0], header.level), coded)
         return symbols
 
     def _parse_remains(self, remains: Remains) -> tuple[Symbols, list[Loss]]:
@@ -399,13 +438,13 @@ class Codec:
         self.check_weights(header)
         symbols = Symbols.zeros(self.weights.prior, header.padded)
 
-        def parse(tile: tuple[Box, bytes | None]) -> Loss | None:
-            box, stream = tile
-            if stream is None:
-                return None  # is among the losses
+        def parse(one: tuple[Box, Tile | None]) -> Loss | None:
+            box, tile = one
+            if tile is None or tile.is_drawn:
+                return None  # is among the losses, or has no symbols
             part = Symbols.empty(self.weights.prior, box)
             try:
-                self.tile_coder.parse(stream, part, box, header.level)
+                self.tile_coder.parse(tile.stream, part, box, header.level)
             except FormatError as error:
                 return Loss(str(error), box.grown(0, header.bounds))
             symbols.put(part)
@@ -421,6 +460,18 @@ class Codec:
             raise FormatError(f"none of {len(remains.tiles)} tiles is left: {losses[-1].reason}")
         return symbols, losses
 
+    def _paint_remains(self, pixels: Pixels, remains: Remains, area: Box, factor: int) -> list[Loss]:
+        """Paint what is drawn in sound tiles, and tell of those in which it is not."""
+        header = remains.header
+        losses = []
+        for tile, box in zip(remains.tiles, header.seen_tiles(), strict=True):
+            try:
+                if tile is not None:
+                    paint(pixels, tile, box, header, area, factor)
+            except FormatError as error:
+                losses.append(Loss(str(error), box))
+        return losses
+
     def _parse_cut(self, cut: Cut, symbols: Symbols, box: Box, header: Header) -> Loss:
         """Put what is left of a tile in which the file ends."""
         part = Symbols.zeros(self.weights.prior, box)
@@ -431,6 +482,18 @@ class Codec:
             return Loss(f"{cut.reason}, too early for a coarse picture", seen)
         symbols.put(part)
         return Loss(f"{cut.reason}, which are shown unchecked", seen, in_part=True)
+
+
+def pick_bound(near_lossless: int | None, *, lossless: bool) -> int | None:
+    """The largest difference that is asked for, None where a quality is. Raises InputError."""
+    if near_lossless is None:
+        return 0 if lossless else None
+    bound = as_integer("near_lossless", near_lossless)
+    if not 0 <= bound <= MAX_BOUND:
+        raise InputError(f"near_lossless must be 0..{MAX_BOUND}, got {bound}")
+    if lossless and bound:
+        raise InputError(f"give one of lossless and near_lossless, not lossless and near_lossless of {bound}")
+    return bound
 
 
 def _sections(picture: Picture, header: Header, *, digest: bool) -> dict[SectionKind, bytes]:

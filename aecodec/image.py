@@ -49,6 +49,13 @@ class Picture(NamedTuple):
     metadata: Metadata = Metadata()
     alpha: NDArray[np.uint8] | None = None  # [H, W], None if opaque
 
+    @property
+    def filled(self) -> Pixels:
+        """Pixels [H, W, 3] with smooth colors where alpha hides them, which costs networks least."""
+        if self.alpha is None or self.alpha.all():
+            return self.pixels
+        return fill_hidden(self.pixels, self.alpha == 0)
+
 
 def to_picture(
     image: Image.Image | NDArray[np.uint8] | Picture,
@@ -59,12 +66,12 @@ def to_picture(
 ) -> Picture:
     """A PIL image of any mode but I and F, or a uint8 array [H, W] or [H, W, 1..4], as RGB pixels.
 
-    Channels of arrays are gray, gray and alpha, RGB, RGBA. Alpha comes apart, and colors that it hides are replaced by
-    smooth ones. strip drops all metadata, also that of a Picture, and turns the pixels as the EXIF orientation says,
-    which goes with it. named is metadata in place of what a PIL image has, under Pillow's names: icc_profile, exif, xmp
-    and dpi, None for none. What cannot be kept (more than 8 bits, other frames, a profile of other channels, broken
-    EXIF, text) is told by a PictureWarning. Raises InputError for what is no such picture, cannot be read, is named and
-    no such metadata, or has more than max_pixels or 65,535 pixels per side.
+    Channels of arrays are gray, gray and alpha, RGB, RGBA. Alpha comes apart. strip drops all metadata, also that of a
+    Picture, and turns the pixels as the EXIF orientation says, which goes with it. named is metadata in place of what a
+    PIL image has, under Pillow's names: icc_profile, exif, xmp and dpi, None for none. What cannot be kept (more than 8
+    bits, other frames, a profile of other channels, broken EXIF, text) is told by a PictureWarning. Raises InputError
+    for what is no such picture, cannot be read, is named and no such metadata, or has more than max_pixels or 65,535
+    pixels per side.
     """
     if isinstance(image, Picture):
         picture = _stripped(image) if strip else image
@@ -179,8 +186,8 @@ def _from_pil(image: Image.Image, named: Mapping[str, Any], *, strip: bool) -> P
         image = image.convert("RGBA")
         alpha = image.getchannel("A")
         if alpha.getextrema() != (255, 255):
-            filled = _fill_hidden(image).convert("L" if gray else "RGB")
-            return _opaque(_array(filled), metadata)._replace(alpha=_array(alpha))
+            colors = image.convert("RGB").convert("L" if gray else "RGB")
+            return _opaque(_array(colors), metadata)._replace(alpha=_array(alpha))
     return _opaque(_array(image if image.mode in ("L", "RGB") else image.convert("L" if gray else "RGB")), metadata)
 
 
@@ -316,6 +323,13 @@ def _has_gray_palette(image: Image.Image) -> bool:
         return False
     colors = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
     return bool(np.all(colors == colors[:, :1]))
+
+
+def fill_hidden(pixels: Pixels, hidden: NDArray[np.bool_]) -> Pixels:
+    """Pixels [H, W, 3] with a smooth extension of those that are not hidden."""
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image.putalpha(Image.fromarray(np.where(hidden, 0, 255).astype(np.uint8)))
+    return _array(_fill_hidden(image))
 
 
 def _fill_hidden(image: Image.Image) -> Image.Image:

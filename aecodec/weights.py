@@ -19,6 +19,7 @@ from aecodec.coding.prior import Context, Prior
 from aecodec.coding.tables import TableSet
 from aecodec.errors import InputError, UnsupportedError
 from aecodec.forked import computed_once
+from aecodec.format.container import NO_MODEL
 
 DEFAULT_MODEL = "m"
 SHIPPED = {"m": 0x0CDC263D, "s": 0xF970CD20}  # name: model_id; append-only from 1.0 on
@@ -132,7 +133,9 @@ def load_for(model_id: int) -> Weights:
 
 
 def shipped_name(model_id: int) -> str:
-    """The name of the shipped weights that a file needs. Raises as load_for."""
+    """The name of the shipped weights that a file needs, any where it needs none. Raises as load_for."""
+    if model_id == NO_MODEL:
+        return DEFAULT_MODEL
     for name, shipped in SHIPPED.items():
         if shipped == model_id:
             return name

@@ -53,6 +53,8 @@ from aecodec.formats import AEC, picture_suffixes
     callback=read_ssim,
     help="... of at least this MS-SSIM: below 1 the index, above 1 its dB.",
 )
+@click.option("--lossless", is_flag=True, help="... every pixel exactly (quality 100 is not that).")
+@click.option("--near-lossless", type=click.IntRange(0, 8), help="... with this largest difference of a value.")
 @click.option("-e", "--effort", type=click.IntRange(0, 9), help="Smaller files for more time.  [default: 3]")
 @click.option("--model", type=click.Choice(MODELS), help="Size of the model: s is quicker, in more bits.  [default: m]")
 @click.option(
@@ -74,6 +76,8 @@ def encode(
     max_bytes: int | None,
     psnr: float | None,
     ssim: float | None,
+    lossless: bool,
+    near_lossless: int | None,
     effort: int | None,
     model: str | None,
     tile: int,
@@ -103,8 +107,11 @@ def encode(
     aecodec encode photos/ archive/ --recursive --engine dask --cluster tcp://host:8786
     """
     targets = {"quality": quality, "bpp": bpp, "max_bytes": max_bytes, "psnr": psnr, "ms_ssim": ssim}
-    if sum(value is not None for value in targets.values()) > 1:
-        raise click.UsageError("give one of --quality, --bpp, --max-bytes, --psnr and --ssim")
+    targets["near_lossless"] = 0 if lossless and near_lossless is None else near_lossless
+    if sum(value is not None for value in targets.values()) > 1 or (lossless and near_lossless):
+        raise click.UsageError(
+            "give one of --quality, --bpp, --max-bytes, --psnr, --ssim, --lossless and --near-lossless"
+        )
     options: dict[str, Any] = (
         targets | {"verify": verify, "tile": tile} | ({} if effort is None else {"effort": effort})
     )

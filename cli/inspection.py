@@ -30,7 +30,7 @@ from aecodec.cli.options import (
 )
 from aecodec.cli.reporter import Reporter, printable, reason
 from aecodec.cli.urls import Place
-from aecodec.format.container import FORMAT_VERSION, STRIDE, SectionKind, unpack
+from aecodec.format.container import FORMAT_VERSION, LOSSLESS_LEVEL, NO_MODEL, STRIDE, SectionKind, unpack
 
 if TYPE_CHECKING:  # info is quick without numpy
     import numpy as np
@@ -132,7 +132,7 @@ def list_files(found: Plan, max_pixels: int, *, as_json: bool) -> None:
         except (CodecError, OSError) as error:
             failed.append(failure(job, reason(error)))
             continue
-        size, quality = f"{facts['width']} x {facts['height']}", f"{facts['quality']:g}"
+        size, quality = f"{facts['width']} x {facts['height']}", quality_name(facts)
         words = (printable(facts["file"]), size, facts["mode"], quality, facts["size_bytes"], f"{facts['bpp']:.3f}")
         click.echo(json.dumps(facts) if as_json else line.format(*words))
     if found.skipped:
@@ -158,11 +158,25 @@ def file_facts(source: Place, max_pixels: int) -> dict[str, Any]:
         "bpp": round(8 * size / header.width / header.height, 4),
         **{f"{kind.name.lower()}_bytes": len(block) for kind, block in sections.items() if kind != SectionKind.DENSITY},
     }
+    if drawn := sum(len(tile.drawn) for tile in tiles):
+        from aecodec.format.drawn import drawn_pixels
+
+        facts["drawn_bytes"] = drawn
+        facts["drawn_share"] = round(drawn_pixels(tiles, header) / header.pixels, 4)
+    if header.level == LOSSLESS_LEVEL:
+        facts["largest_difference"] = max(tile.step for tile in tiles) // 2
     if SectionKind.DENSITY in sections:
         from aecodec.image import read_density
 
         facts["dpi"] = read_density(sections[SectionKind.DENSITY])
     return facts
+
+
+def quality_name(facts: dict[str, Any]) -> str:
+    """The quality of a file, or how exact it is."""
+    if "largest_difference" not in facts:
+        return f"{facts['quality']:g}"
+    return f"lossless +-{facts['largest_difference']}" if facts["largest_difference"] else "lossless"
 
 
 def model_facts(file: Path | None) -> dict[str, Any]:
@@ -190,12 +204,14 @@ def file_table(facts: dict[str, Any]) -> str:
         "format version": facts["format_version"],
         "size": f"{facts['width']} x {facts['height']} pixels",
         "mode": f"{facts['mode']}: {MODES[facts['mode']]}",
-        "quality": f"{facts['quality']:g}",
-        "weights": facts["model_id"],
+        "quality": quality_name(facts),
+        "weights": "none" if facts["model_id"] == f"{NO_MODEL:08x}" else facts["model_id"],
         "tiles": f"{facts['tiles']} of {facts['tile']} x {facts['tile']} pixels",
         "bytes": f"{facts['size_bytes']}, {facts['bpp']} bits per pixel",
         **{name.removesuffix("_bytes"): f"{facts[name]} bytes" for name in facts if name in SECTION_FACTS},
     }
+    if "drawn_bytes" in facts:
+        lines["drawn"] = f"{100 * facts['drawn_share']:.4g} % of the pixels, {facts['drawn_bytes']} bytes"
     if "dpi" in facts:
         lines["density"] = " x ".join(f"{value:g}" for value in facts["dpi"]) + " dots per inch"
     return table(lines)

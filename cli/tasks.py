@@ -30,9 +30,11 @@ from aecodec.cli.reporter import reason
 from aecodec.cli.urls import Place, Url
 from aecodec.format.container import (
     DEFAULT_QUALITY,
+    LOSSLESS_LEVEL,
     MAGIC,
     MAX_LEVEL,
     MIN_LEVEL,
+    NO_MODEL,
     Data,
     SectionKind,
     quality_level,
@@ -133,21 +135,24 @@ class Encoding(NamedTuple):
             if self.force or not _is_newer(job):
                 return False
             with open_data(_target(job)) as data:
-                header, sections, _ = unpack(data, max_pixels=self.max_pixels)  # what is damaged is not current
+                header, sections, tiles = unpack(data, max_pixels=self.max_pixels)  # what is damaged is not current
                 size = len(data)
         except (OSError, CodecError):  # the work on it will tell
             return False
         options = self.options
         limit = options["max_bytes"] or (options["bpp"] or 0) * header.pixels / 8
         fits = size <= limit and (size >= _FILLED * limit or header.level == MAX_LEVEL) if limit else True
+        exact = options["near_lossless"]
         by_level = not limit and self.goal is None
+        level = LOSSLESS_LEVEL if exact is not None else quality_level(options["quality"] or DEFAULT_QUALITY)
         return (
-            header.model_id == self.model_id
+            header.model_id in (NO_MODEL, self.model_id)
             and header.tile == options["tile"]
             and (not options["verify"] or SectionKind.DIGEST in sections)
             and not (self.strip and any(kind in sections for kind in _METADATA))
             and fits
-            and (not by_level or header.level == quality_level(options["quality"] or DEFAULT_QUALITY))
+            and (not by_level or header.level == level)
+            and (exact is None or all(tile.step == 2 * exact + 1 for tile in tiles))
         )
 
     def look(self, job: Job) -> None:

@@ -13,7 +13,7 @@ from support import z_tables
 
 from aecodec import CodecError, FormatError, TruncatedError, UnsupportedError, weights
 from aecodec.coding.entropy import encode_symbols
-from aecodec.format.container import HEADER_SIZE, Header, SectionKind, pack, unpack
+from aecodec.format.container import HEADER_SIZE, Header, SectionKind, Tile, pack, unpack
 
 DATA = Path(__file__).parent / "data"
 INVALID = DATA / "invalid"
@@ -66,8 +66,10 @@ def escape(*digits: int) -> bytes:
     return struct.pack(f"<{2 + len(words)}I", x & 0xFFFFFFFF, x >> 32, *words[::-1])
 
 
-def one_tile(stream: bytes) -> bytes:
-    return pack(Header(64, 64, 5000, model().model_id), {}, [stream])
+def one_tile(stream: bytes, like: bytes | None = None) -> bytes:
+    """A file of one tile, by default of 64x64."""
+    header = Header(64, 64, 5000, model().model_id) if like is None else unpack(like).header
+    return pack(header, {}, [Tile(stream)])
 
 
 def with_alpha(payload: bytes) -> bytes:
@@ -78,7 +80,8 @@ def with_alpha(payload: bytes) -> bytes:
 def cases() -> dict[str, Case]:
     """Every defect, and the error that tells it."""
     gray, tiles, metadata, alpha = (golden(name) for name in ("gray", "tiles", "metadata", "alpha"))
-    front, stream = gray[:HEADER_SIZE], unpack(gray).tiles[0]
+    front, stream = gray[:HEADER_SIZE], unpack(gray).tiles[0].stream
+    last = unpack(tiles).tiles[-1]
     first = SectionKind.ICC, b"an ICC profile"
     wide = np.full(model().prior.N, 300, np.int16)
     tables = z_tables(model().prior, 1, 5000)
@@ -102,7 +105,7 @@ def cases() -> dict[str, Case]:
         "other-weights": Case(reheader(gray, model_id=1), UnsupportedError, "file needs weights 00000001"),
         "truncated-section": Case(gray[:-1], TruncatedError, f"section 0x01 needs {len(stream)} bytes"),
         "trailing-garbage": Case(gray + b"garbage", TruncatedError, "section header needs 9 bytes, got 7"),
-        "missing-tile": Case(tiles[: -9 - len(unpack(tiles).tiles[-1])], TruncatedError, "needs 12 tiles, got 11"),
+        "missing-tile": Case(tiles[: -9 - len(last.stream)], TruncatedError, "needs 12 tiles, got 11"),
         "extra-tile": Case(gray + section(1, stream), FormatError, "picture has 1 tiles, got 2"),
         "crc-of-tile": Case(flipped(gray, len(gray) - 1), FormatError, "section 0x01 is damaged: CRC-32"),
         "crc-of-metadata": Case(flipped(metadata, HEADER_SIZE + 9), FormatError, "section 0x81 is damaged: CRC-32"),
@@ -114,7 +117,9 @@ def cases() -> dict[str, Case]:
             front + 2 * section(*first) + gray[HEADER_SIZE:], FormatError, "section 0x81 appears twice"
         ),
         "density-zero": Case(
-            pack(unpack(gray).header, {SectionKind.DENSITY: bytes(8)}, [stream]), FormatError, "density section is"
+            pack(unpack(gray).header, {SectionKind.DENSITY: bytes(8)}, [Tile(stream)]),
+            FormatError,
+            "density section is",
         ),
         "alpha-without-flag": Case(reheader(alpha, flags=0), FormatError, "alpha flag is 0, alpha sections are 1"),
         "flag-without-alpha": Case(reheader(gray, flags=3), FormatError, "alpha flag is 1, alpha sections are 0"),
@@ -130,8 +135,8 @@ def cases() -> dict[str, Case]:
         ),
         "stream-of-half-a-word": Case(one_tile(stream + b"xx"), FormatError, "no whole number of words"),
         "stream-state": Case(one_tile(bytes(8)), FormatError, "impossible state"),
-        "stream-truncated": Case(pack(unpack(gray).header, {}, [stream[:-4]]), TruncatedError, "data is truncated"),
-        "stream-not-ended": Case(pack(unpack(gray).header, {}, [stream + bytes(4)]), FormatError, "does not end where"),
+        "stream-truncated": Case(one_tile(stream[:-4], gray), TruncatedError, "data is truncated"),
+        "stream-not-ended": Case(one_tile(stream + bytes(4), gray), FormatError, "does not end where"),
         "z-out-of-range": Case(
             one_tile(encode_symbols(wide, tables, model().tables)), FormatError, "z symbol is outside -127..127"
         ),

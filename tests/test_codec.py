@@ -24,7 +24,7 @@ from aecodec import Codec, FormatError, InputError, UnsupportedError, metrics
 from aecodec.coding.entropy import encode_symbols
 from aecodec.coding.prior import Prior
 from aecodec.coding.tables import TableSet
-from aecodec.format.container import HEADER_SIZE, Header, pack, unpack
+from aecodec.format.container import HEADER_SIZE, Header, Tile, pack, unpack
 
 
 def test_photograph_round_trip(codec: Codec, coffee: Image.Image) -> None:
@@ -72,8 +72,8 @@ def test_any_size_comes_back(tiny: Codec, width: int, height: int, tile: int, qu
 
 def test_analysis_in_tiles_equals_the_whole(codec: Codec, coffee: Image.Image) -> None:
     header = Header(600, 400, 6000, 0)
-    tiled = Codec(codec.weights, "cpu", work_tile=1).analyzer.analyze(np.asarray(coffee), header)
-    whole = codec.analyzer.analyze(np.asarray(coffee), header)
+    tiled = Codec(codec.weights, "cpu", work_tile=1).encoder.analyzer.analyze(np.asarray(coffee), header)
+    whole = codec.encoder.analyzer.analyze(np.asarray(coffee), header)
     assert np.mean(tiled.z != whole.z) < 1e-3  # a rounding tie may fall either way; both are valid files
     assert np.mean(tiled.y != whole.y) < 1e-3
 
@@ -117,12 +117,12 @@ def test_every_truncation_and_flip_of_a_file_is_an_error(tiny: Codec) -> None:
 def test_hostile_streams_with_right_checksums(tiny: Codec, draw: st.DataObject) -> None:
     """Checksums stop accidents, not attackers: streams with any bytes give an error or a picture, nothing else."""
     container = unpack((DATA / "golden" / "gray.aec").read_bytes())
-    stream = bytearray(container.tiles[0])
+    stream = bytearray(container.tiles[0].stream)
     for _ in range(draw.draw(st.integers(1, 4))):
         stream[draw.draw(st.integers(0, len(stream) - 1))] = draw.draw(st.integers(0, 255))
     cut = draw.draw(st.integers(0, len(stream)))
     with contextlib.suppress(FormatError):
-        tiny.decode_symbols(pack(container.header, {}, [bytes(stream[: len(stream) - cut % 64])]))
+        tiny.decode_symbols(pack(container.header, {}, [Tile(bytes(stream[: len(stream) - cut % 64]))]))
 
 
 def test_z_symbol_beyond_eight_bits_is_refused(tiny: Codec) -> None:
@@ -131,12 +131,12 @@ def test_z_symbol_beyond_eight_bits_is_refused(tiny: Codec) -> None:
     symbols = np.full(count, 300, np.int16)
     stream = encode_symbols(symbols, z_tables(tiny.weights.prior, 1, 5000), tiny.weights.tables)
     with pytest.raises(FormatError, match="z symbol"):
-        tiny.decode(pack(header, {}, [stream]))
+        tiny.decode(pack(header, {}, [Tile(stream)]))
 
 
 def test_huge_claim_in_a_small_file_is_refused_at_once(tiny: Codec) -> None:
     header = Header(4096, 4096, 5000, tiny.weights.model_id, tile=64)
-    data = pack(header, {}, [bytes(8)])
+    data = pack(header, {}, [Tile(bytes(8))])
     assert len(data) < HEADER_SIZE + 20
     with pytest.raises(FormatError, match="impossible state"):
         tiny.decode(data)

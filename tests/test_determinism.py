@@ -62,7 +62,7 @@ def contiguous(weights: Weights) -> Codec:
     codec = plain(weights)
     runtime = codec.floats.runtime
     order = Contiguous(runtime.network, runtime.workers)
-    codec.analyzer = Analyzer(FloatTransform(order, weights.prior, weights.tables), weights.prior)
+    codec.encoder.analyzer = Analyzer(FloatTransform(order, weights.prior, weights.tables), weights.prior)
     codec.receiver = FloatReceiver(order)
     return codec
 

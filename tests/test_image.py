@@ -146,10 +146,10 @@ def test_hidden_colors_become_smooth_and_visible_ones_stay(coffee: Image.Image) 
     noisy = rgba.copy()
     noisy[:, :, :3] = np.where(rgba[:, :, 3:] > 0, rgba[:, :, :3], rng.integers(0, 256, (90, 130, 3)))
     first, second = to_picture(Image.fromarray(rgba)), to_picture(Image.fromarray(noisy))
-    assert np.array_equal(first.pixels, second.pixels)
+    assert np.array_equal(first.filled, second.filled)
     visible = rgba[:, :, 3] > 0
-    assert np.array_equal(first.pixels[visible], rgba[visible][:, :3])
-    hidden = first.pixels[:18].astype(int)
+    assert np.array_equal(first.filled[visible], rgba[visible][:, :3])
+    hidden = first.filled[:18].astype(int)
     assert np.abs(np.diff(hidden, axis=0)).max() < 40
     assert np.abs(np.diff(hidden, axis=1)).mean() < 3
 
@@ -157,7 +157,7 @@ def test_hidden_colors_become_smooth_and_visible_ones_stay(coffee: Image.Image) 
 def test_fully_hidden_picture_is_flat() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 4), dtype=np.uint8)
     pixels[:, :, 3] = 0
-    assert len(np.unique(to_picture(pixels).pixels)) == 1
+    assert len(np.unique(to_picture(pixels).filled)) == 1
 
 
 def test_gray_palettes_are_gray(coffee: Image.Image) -> None:

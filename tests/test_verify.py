@@ -16,7 +16,7 @@ from support import DATA, psnr
 from aecodec import Codec, DigestError, FormatError
 from aecodec.cli.app import main
 from aecodec.decoder.exact import ExactReceiver
-from aecodec.format.container import SectionKind, pack, unpack
+from aecodec.format.container import SectionKind, Tile, pack, unpack
 from aecodec.format.digest import DIGEST_SIZE, check_digest, make_digest
 
 TINY = ["--weights", DATA / "tiny.safetensors"]
@@ -104,7 +104,7 @@ def test_verify_names_what_is_wrong(tmp_path: Path) -> None:
         (good, [], 2, "file needs weights"),
         (good, ["--weights", DATA / "tiny_context.safetensors"], 2, "file needs weights"),
         (good, [*TINY, "--max-pixels", 19_499], 0, "150x130 is outside 1..19499 pixels"),
-        (pack(header, sections, [bytes(8)]), TINY, 3, "impossible state"),
+        (pack(header, sections, [Tile(bytes(8))]), TINY, 3, "impossible state"),
         (
             pack(header, {SectionKind.DIGEST: wrong}, tiles),
             TINY,

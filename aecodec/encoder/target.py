@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from aecodec import metrics
 from aecodec.arguments import as_number
-from aecodec.coding.symbols import Symbols
-from aecodec.decoder.exact import ExactReceiver
-from aecodec.encoder.analysis import Analyzer, CachedAnalysis, Progress
+from aecodec.encoder.analysis import CachedAnalysis, Progress
+from aecodec.encoder.drawn import find
 from aecodec.encoder.effort import Effort
+from aecodec.encoder.picture import Coded, PictureEncoder
 from aecodec.errors import InputError, PictureWarning
 from aecodec.format.container import MAX_LEVEL, MIN_LEVEL, Header, SectionKind
 from aecodec.image import Picture, shown_pixels
@@ -102,17 +102,23 @@ class Target:
 
 
 def pick_target(
-    quality: float | None, bpp: float | None, max_bytes: int | None, psnr: float | None, ms_ssim: float | None
+    quality: float | None,
+    bpp: float | None,
+    max_bytes: int | None,
+    psnr: float | None,
+    ms_ssim: float | None,
+    *,
+    exact: bool = False,
 ) -> Target | None:
     """The target among options of which at most one may be given; None for a quality or nothing. Raises InputError.
 
-    ms_ssim below 1 is the index itself.
+    ms_ssim below 1 is the index itself. exact tells that a bound of the loss is given, which is one more.
     """
     options = {"bpp": bpp, "max_bytes": max_bytes, "psnr": psnr, "ms_ssim": ms_ssim}
     targets = {name: as_number(name, value) for name, value in options.items() if value is not None}
-    if len(targets) + (quality is not None) > 1:
-        names = [*(["quality"] if quality is not None else []), *targets]
-        raise InputError(f"give one of quality, bpp, max_bytes, psnr and ms_ssim, not {' and '.join(names)}")
+    names = [*(["quality"] if quality is not None else []), *targets, *(["lossless"] if exact else [])]
+    if len(names) > 1:
+        raise InputError(f"give one of quality, bpp, max_bytes, psnr, ms_ssim and lossless, not {' and '.join(names)}")
     for name, value in targets.items():
         if not 0 < value < math.inf:
             raise InputError(f"{name} must be above 0, got {value:g}")
@@ -219,20 +225,16 @@ class TargetEncoder:
     def __init__(
         self,
         target: Target,
-        analyzer: Analyzer,
-        receiver: ExactReceiver,
-        pack: Callable[[Symbols, Header, Sections], bytes],
+        encoder: PictureEncoder,
         picture: Picture,
         header: Header,
         sections: Sections,
         effort: Effort,
         progress: Progress | None = None,
     ) -> None:
-        """pack makes the file of symbols; sections are what it holds besides, known before."""
+        """sections are what the file holds besides tiles, known before."""
         self.target = target
-        self.analyzer = analyzer
-        self.receiver = receiver
-        self.pack = pack
+        self.encoder = encoder
         self.picture = picture
         self.header = header
         self.sections = sections
@@ -240,13 +242,15 @@ class TargetEncoder:
         self.progress = progress
         self.search = target.search(header.pixels)
         self.analysis: CachedAnalysis | None = None
-        self.best: tuple[Symbols, Header] | None = None
+        self.candidates = find(picture)
+        self.best: Coded | None = None
 
-    def run(self) -> tuple[Symbols, Header]:
+    def run(self) -> Coded:
         """What meets the target; a PictureWarning tells where that is the lowest quality, or less than it allows.
 
         Raises InputError where no quality does.
         """
+        self.picture = self.picture._replace(pixels=self.picture.filled)
         pixels = sample(self.picture.pixels)
         part = None if pixels is None else self.picture._replace(pixels=pixels, alpha=None)
         self.search.run(self._measure, None if part is None else lambda level: self._rehearse(part, level))
@@ -259,31 +263,31 @@ class TargetEncoder:
     def _measure(self, level: int) -> float:
         """What the target is compared with; the best file is kept."""
         header = dataclasses.replace(self.header, level=level)
-        symbols = self._symbols(header)
-        value = self._value(self.picture, symbols, header, self.sections)
+        coded = self._code(header)
+        value = self._value(self.picture, coded, self.sections)
         if value <= self.search.high if self.search.keep_below else value >= self.search.low:
-            self.best = symbols, header
+            self.best = coded
         return value
 
     def _rehearse(self, part: Picture, level: int) -> float:
         """The same of a sample, as expected of the whole."""
         height, width, _ = part.pixels.shape
         header = dataclasses.replace(self.header, width=width, height=height, level=level, alpha=False)
-        symbols = self.analyzer.analyze(part.pixels, header, self.effort)
-        value = self.target.from_sample(self._value(part, symbols, header, {}), width, self.header.pixels)
+        coded = self.encoder.code(part, header, self.effort, candidates=None)
+        value = self.target.from_sample(self._value(part, coded, {}), width, self.header.pixels)
         return math.log(math.exp(value) + sum(map(len, self.sections.values()))) if self.target.is_size else value
 
-    def _symbols(self, header: Header) -> Symbols:
-        """For neighboring levels from the same y."""
-        pixels = self.picture.pixels
-        if header.level in (MIN_LEVEL, MAX_LEVEL):
-            return self.analyzer.analyze(pixels, header, self.effort, self.progress)
+    def _code(self, header: Header) -> Coded:
+        """For neighboring levels of a picture without drawn pixels from the same y."""
+        pixels, analyzer = self.picture.pixels, self.encoder.analyzer
+        if header.level in (MIN_LEVEL, MAX_LEVEL) or self.candidates is not None:
+            return self.encoder.code(self.picture, header, self.effort, self.progress, candidates=self.candidates)
         if self.analysis is None or not self.analysis.serves(header.level):
-            self.analysis = self.analyzer.analyze_once(pixels, header)
-        return self.analyzer.requantize(self.analysis, pixels, header, self.effort, self.progress)
+            self.analysis = analyzer.analyze_once(pixels, header)
+        return Coded(header, analyzer.requantize(self.analysis, pixels, header, self.effort, self.progress), [])
 
-    def _value(self, picture: Picture, symbols: Symbols, header: Header, sections: Sections) -> float:
+    def _value(self, picture: Picture, coded: Coded, sections: Sections) -> float:
         if self.target.is_size:
-            return math.log(len(self.pack(symbols, header, sections)))
-        decoded = picture._replace(pixels=self.receiver.synthesize(symbols, header, header.bounds))
+            return math.log(len(self.encoder.pack(coded, sections)))
+        decoded = picture._replace(pixels=self.encoder.show(coded))
         return self.target.quality(shown_pixels(picture), shown_pixels(decoded))

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import struct
-from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from aecodec.errors import FormatError
 from aecodec.format.container import Box, Header
+from aecodec.format.webp import decode_webp, encode_webp
 
 Alpha = NDArray[np.uint8]  # [H, W], 0 transparent, 255 opaque
 
 _LENGTH = struct.Struct("<I")
-_FIRST_CHUNK, _SIZE = slice(12, 16), slice(21, 25)  # of a WebP file: name of the chunk; sides, where that is VP8L
 
 
 def encode_alpha(alpha: Alpha, header: Header) -> bytes:
     """The payload for alpha [height, width]: one byte if it is constant."""
     if alpha.min() == alpha.max():
         return alpha[:1, 0].tobytes()
-    parts = [_encode_tile(alpha[box.cells(1)]) for box in _tiles(header)]
+    parts = [_encode_tile(alpha[box.cells(1)]) for box in header.seen_tiles()]
     return b"".join(_LENGTH.pack(len(part)) + part for part in parts)
 
 
@@ -37,7 +35,7 @@ def decode_alpha(payload: bytes, header: Header, area: Box, factor: int = 1) -> 
     if len(payload) == 1:
         alpha[:] = payload[0]
         return alpha
-    for tile, data in zip(_tiles(header), _split(payload, len(_tiles(header))), strict=True):
+    for tile, data in zip(header.seen_tiles(), _split(payload, len(header.seen_tiles())), strict=True):
         shared = tile.intersection(cells)
         if shared is not None:
             part = _decode_tile(data, *tile.shape)[shared.relative_to(tile).cells(1)]
@@ -46,20 +44,20 @@ def decode_alpha(payload: bytes, header: Header, area: Box, factor: int = 1) -> 
 
 
 def _means(alpha: Alpha, factor: int) -> Alpha:
-    """The mean of each factor x factor; the last row and column are repeated to fill them."""
+    """The mean of each factor x factor."""
     if factor == 1:
         return alpha
-    height, width = alpha.shape
-    padded = np.pad(alpha, ((0, -height % factor), (0, -width % factor)), "edge")
-    H, W = len(padded) // factor, padded.shape[1] // factor
-    sums = padded.reshape(H, factor, W, factor).sum((1, 3), dtype=np.uint32)
-    means: Alpha = ((sums + factor**2 // 2) // factor**2).astype(np.uint8)
+    means: Alpha = ((sums(alpha, factor) + factor**2 // 2) // factor**2).astype(np.uint8)
     return means
 
 
-def _tiles(header: Header) -> list[Box]:
-    """What of each tile lies in the picture."""
-    return [box.grown(0, header.bounds) for box in header.tiles()]
+def sums(values: NDArray[np.uint8], factor: int) -> NDArray[np.uint32]:
+    """The sum of each factor x factor of values [h, w, ...]; the last row and column are repeated to fill them."""
+    height, width, *rest = values.shape
+    padded = np.pad(values, ((0, -height % factor), (0, -width % factor), *[(0, 0) for _ in rest]), "edge")
+    H, W = len(padded) // factor, padded.shape[1] // factor
+    total: NDArray[np.uint32] = padded.reshape(H, factor, W, factor, *rest).sum((1, 3), dtype=np.uint32)
+    return total
 
 
 def _split(payload: bytes, count: int) -> list[bytes]:
@@ -80,24 +78,10 @@ def _split(payload: bytes, count: int) -> list[bytes]:
 def _encode_tile(alpha: Alpha) -> bytes:
     if alpha.min() == alpha.max():
         return alpha[:1, 0].tobytes()
-    file = BytesIO()
-    Image.fromarray(alpha).convert("RGB").save(file, "WEBP", lossless=True, quality=80, method=4)
-    return file.getvalue()
+    return encode_webp(np.repeat(alpha[:, :, None], 3, 2), quality=80, method=4)
 
 
 def _decode_tile(data: bytes, height: int, width: int) -> Alpha:
     if len(data) == 1:
         return np.full((height, width), data[0], np.uint8)
-    if data[_FIRST_CHUNK] != b"VP8L":
-        raise FormatError(f"alpha is {data[_FIRST_CHUNK].hex(' ')}, not a lossless WebP file")
-    claim = int.from_bytes(data[_SIZE], "little")  # 14 bits each of width - 1 and height - 1
-    if (claim & 0x3FFF, claim >> 14 & 0x3FFF) != (width - 1, height - 1):  # Pillow allocates as soon as it opens a file
-        raise FormatError(f"alpha is {(claim & 0x3FFF) + 1}x{(claim >> 14 & 0x3FFF) + 1}, its tile {width}x{height}")
-    try:
-        with Image.open(BytesIO(data), formats=["WEBP"]) as image:
-            alpha = np.asarray(image.getchannel("G"))
-    except Exception as error:  # whatever a broken file makes Pillow raise
-        raise FormatError(f"alpha is no sound WebP file: {error}") from error
-    if alpha.shape != (height, width):
-        raise FormatError(f"alpha is {alpha.shape[1]}x{alpha.shape[0]}, its tile {width}x{height}")
-    return alpha
+    return decode_webp(data, height, width, "alpha")[:, :, 1]

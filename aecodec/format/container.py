@@ -28,6 +28,9 @@ MAGIC = b"\xaeaec"
 FORMAT_VERSION = 2
 MAX_SIDE = 65_535  # pixels; the fields are u16
 MIN_LEVEL, MAX_LEVEL = 100, 10_000  # quality in hundredths
+LOSSLESS_LEVEL = 0  # no quality: pixels are those of the source, to within the step of their tile
+NO_MODEL = 0  # model_id of a file without streams
+MAX_STEP = 17  # of drawn pixels
 DEFAULT_QUALITY = 55.0  # 1..100
 MAX_PIXELS = 1 << 28  # default cap for encoding and decoding alike, 268 MP
 STRIDE = 64  # pixels per position of z; tiles are multiples of it
@@ -36,6 +39,7 @@ MAX_TILE = 64  # side of a tile in STRIDE: what one tile can make a decoder allo
 
 _HEADER = struct.Struct("<4sBBHHHIB")  # magic, version, flags, level, width, height, model_id, tile
 _CRC = struct.Struct("<I")
+_DRAWN = struct.Struct("<BI")  # step of drawn pixels, length of their data; behind these the stream
 _SECTION = struct.Struct("<BI")  # kind, payload length; behind it the CRC-32 of these and of the payload
 _GRAY = 0x01  # flag: decode to one channel
 _ALPHA = 0x02  # flag: there is an alpha section
@@ -51,11 +55,15 @@ MIN_TILE_SIZE = SECTION_OVERHEAD + 8  # a stream is at least the state of the co
 class SectionKind(IntEnum):
     TILE = 0x01
     ALPHA = 0x02
+    DRAWN = 0x03  # a tile with drawn pixels
     ICC = 0x81
     EXIF = 0x82
     XMP = 0x83
     DENSITY = 0x84
     DIGEST = 0x85
+
+
+TILES = SectionKind.TILE, SectionKind.DRAWN
 
 
 class Box(NamedTuple):
@@ -116,15 +124,15 @@ class Header:
 
     width: int  # pixels, 1..MAX_SIDE
     height: int  # pixels, 1..MAX_SIDE
-    level: int  # quality in hundredths, 100..10000
-    model_id: int  # first 4 bytes of the SHA-256 of the weights, little-endian
+    level: int  # quality in hundredths, 100..10000, or LOSSLESS_LEVEL
+    model_id: int  # first 4 bytes of the SHA-256 of the weights, little-endian, or NO_MODEL
     gray: bool = False
     tile: int = 16  # side of a tile in units of STRIDE pixels, 1..MAX_TILE
     alpha: bool = False
 
     @property
     def quality(self) -> float:
-        """1..100"""
+        """1..100, or 0 for a file without loss, or with a bound of it."""
         return self.level / 100
 
     @property
@@ -150,10 +158,47 @@ class Header:
         side = self.tile * STRIDE
         return self.padded.split(side, side)
 
+    def seen_tiles(self) -> list[Box]:
+        """What of each tile lies in the picture."""
+        return [box.grown(0, self.bounds) for box in self.tiles()]
+
     def tiles_around(self, area: Box) -> Box:
         """The box of all tiles that share pixels with an area."""
         side = self.tile * STRIDE
         return area.aligned(side).grown(0, self.padded)
+
+
+class Tile(NamedTuple):
+    """What a file holds of a tile; nothing where it was not asked for."""
+
+    stream: bytes  # of its symbols; nothing where all pixels are drawn
+    drawn: bytes = b""  # the WebP file of drawn pixels
+    step: int = 1  # of their values
+
+    @classmethod
+    def parse(cls, kind: int, payload: bytes) -> Tile:
+        """Raises FormatError."""
+        if kind == SectionKind.TILE:
+            return cls(payload)
+        step, length = _DRAWN.unpack_from(payload) if len(payload) > _DRAWN.size else (1, 0)
+        if not 0 < length <= len(payload) - _DRAWN.size:
+            raise FormatError(f"drawn pixels of a tile are {length} bytes of {max(len(payload) - _DRAWN.size, 0)}")
+        if step % 2 == 0 or step > MAX_STEP:
+            raise FormatError(f"step of drawn pixels is {step}, not odd in 1..{MAX_STEP}")
+        end = _DRAWN.size + length
+        return cls(payload[end:], payload[_DRAWN.size : end], step)
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether all of it is."""
+        return bool(self.drawn) and not self.stream
+
+    @property
+    def section(self) -> tuple[SectionKind, bytes]:
+        """Kind and payload."""
+        if not self.drawn:
+            return SectionKind.TILE, self.stream
+        return SectionKind.DRAWN, _DRAWN.pack(self.step, len(self.drawn)) + self.drawn + self.stream
 
 
 class Container(NamedTuple):
@@ -161,10 +206,10 @@ class Container(NamedTuple):
 
     header: Header
     sections: dict[SectionKind, bytes]  # all but the tiles
-    tiles: list[bytes]  # one stream per tile, in the order of header.tiles(); empty where it was not asked for
+    tiles: list[Tile]  # in the order of header.tiles()
 
 
-def pack(header: Header, sections: Mapping[SectionKind, bytes], tiles: Sequence[bytes]) -> bytes:
+def pack(header: Header, sections: Mapping[SectionKind, bytes], tiles: Sequence[Tile]) -> bytes:
     """The whole file; sections are all but the tiles. Alpha of one byte goes into the header."""
     alpha = sections.get(SectionKind.ALPHA, b"")
     constant = alpha if header.alpha and len(alpha) == 1 else b""
@@ -175,7 +220,7 @@ def pack(header: Header, sections: Mapping[SectionKind, bytes], tiles: Sequence[
     fixed += constant
     parts = [fixed, _CRC.pack(zlib.crc32(fixed))]
     others = [(kind, payload) for kind, payload in sections.items() if not (constant and kind == SectionKind.ALPHA)]
-    for kind, payload in [*others, *((SectionKind.TILE, tile) for tile in tiles)]:
+    for kind, payload in [*others, *(tile.section for tile in tiles)]:
         front = _SECTION.pack(kind, len(payload))
         parts += [front, _CRC.pack(zlib.crc32(payload, zlib.crc32(front))), payload]
     return b"".join(parts)
@@ -215,7 +260,7 @@ def read_header(data: Buffer, *, max_pixels: int = MAX_PIXELS) -> Header:
         raise FormatError(f"header flags {flags:#04x} tell of two kinds of alpha")
     if not 0 < width * height <= as_number("max_pixels", max_pixels):
         raise FormatError(f"picture of {width}x{height} is outside 1..{max_pixels} pixels")
-    if not MIN_LEVEL <= level <= MAX_LEVEL:
+    if not MIN_LEVEL <= level <= MAX_LEVEL and (level, model_id) != (LOSSLESS_LEVEL, NO_MODEL):
         raise FormatError(f"quality level {level} is outside {MIN_LEVEL}..{MAX_LEVEL}")
     if not 1 <= tile <= MAX_TILE:
         raise FormatError(f"tile side {tile} is outside 1..{MAX_TILE}")
@@ -237,7 +282,7 @@ def read_front(data: Buffer, *, max_pixels: int = MAX_PIXELS) -> tuple[Header, d
     front: dict[SectionKind, bytes] = {}
     try:
         for kind, place, length in _sections(data):
-            if kind == SectionKind.TILE:
+            if kind in TILES:
                 break
             if kind in SectionKind.__members__.values():
                 payload = checked_payload(data, place, length)
@@ -254,7 +299,7 @@ def front_bytes(file: IO[bytes]) -> bytes:
     front = bytearray(file.read(HEADER_SIZE))
     if len(front) == HEADER_SIZE:
         front += file.read(header_size(front) - HEADER_SIZE)
-        while len(section := file.read(SECTION_OVERHEAD)) == SECTION_OVERHEAD and section[0] != SectionKind.TILE:
+        while len(section := file.read(SECTION_OVERHEAD)) == SECTION_OVERHEAD and section[0] not in TILES:
             front += section
             _, length = _SECTION.unpack_from(section)
             while length and (part := file.read(min(length, _PART))):  # a length that lies allocates nothing
@@ -279,7 +324,7 @@ def unpack(
             f"{tile_count} tiles need at least {HEADER_SIZE + tile_count * MIN_TILE_SIZE} bytes, got {len(data)}"
         )
     needed = [area is None or box.intersection(area) is not None for box in header.tiles()]
-    sections, tiles = _sorted_sections(data, needed)
+    sections, tiles = _sorted_sections(data, header, needed)
     constant = constant_alpha(data)
     alpha = sections.get(SectionKind.ALPHA)
     if (header.alpha and not constant) != (alpha is not None):
@@ -296,18 +341,20 @@ def unpack(
     return Container(header, sections, tiles)
 
 
-def _sorted_sections(data: Data, needed: list[bool]) -> tuple[dict[SectionKind, bytes], list[bytes]]:
+def _sorted_sections(data: Data, header: Header, needed: list[bool]) -> tuple[dict[SectionKind, bytes], list[Tile]]:
     """The sections that this version knows, tiles apart; of those only what is needed is read."""
     sections: dict[SectionKind, bytes] = {}
-    tiles: list[bytes] = []
+    tiles: list[Tile] = []
     for kind, place, length in _sections(data):
-        if kind == SectionKind.TILE and len(tiles) < len(needed) and not needed[len(tiles)]:
-            tiles.append(b"")
+        if kind in TILES and len(tiles) < len(needed) and not needed[len(tiles)]:
+            tiles.append(Tile(b""))
             continue
         payload = checked_payload(data, place, length)
         known = kind in SectionKind.__members__.values()
-        if kind == SectionKind.TILE:
-            tiles.append(payload)
+        if kind in TILES:
+            tiles.append(Tile.parse(kind, payload))
+            if header.model_id == NO_MODEL and tiles[-1].stream:
+                raise FormatError("a tile has a stream, and the header names no weights")
         elif not known and not kind & ANCILLARY:
             raise UnsupportedError(f"unknown critical section {kind:#04x}")
         elif tiles:

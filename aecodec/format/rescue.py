@@ -23,11 +23,13 @@ from aecodec.format.container import (
     ANCILLARY,
     MAX_PIXELS,
     SECTION_OVERHEAD,
+    TILES,
     Box,
     Buffer,
     Data,
     Header,
     SectionKind,
+    Tile,
     as_data,
     check_density,
     checked_payload,
@@ -67,7 +69,7 @@ class Remains(NamedTuple):
 
     header: Header
     sections: dict[SectionKind, bytes]
-    tiles: list[bytes | None]  # one per tile, in the order of header.tiles(); None where it is lost
+    tiles: list[Tile | None]  # one per tile, in the order of header.tiles(); None where it is lost
     losses: list[Loss]
     cut: Cut | None  # a tile that is lost but for its beginning
 
@@ -79,13 +81,14 @@ class _Found(NamedTuple):
     payload: bytes | None  # None where it is damaged
     reason: str = ""
     beginning: tuple[bytes, int] | None = None  # of a gap: that of a tile and the length of the whole
+    tile: Tile | None = None  # of a sound one
 
 
 def salvage(data: Buffer, *, max_pixels: int = MAX_PIXELS) -> Remains:
     """Everything sound of a file whose header is. Raises as read_header, and UnsupportedError for what is newer."""
     data = as_data(data)
     header = read_header(data, max_pixels=max_pixels)
-    boxes = [box.grown(0, header.bounds) for box in header.tiles()]
+    boxes = header.seen_tiles()
     found = _named(_Search(data).run(header_size(data)), len(boxes))
     sections, losses = _sections(found)
     if constant := constant_alpha(data):
@@ -93,16 +96,27 @@ def salvage(data: Buffer, *, max_pixels: int = MAX_PIXELS) -> Remains:
     elif header.alpha and SectionKind.ALPHA not in sections:
         losses.append(Loss("alpha: the picture is opaque now", None))
     placed = _place(found, len(boxes))
-    tiles = [None if one is None else one.payload for one in placed]
-    lost = [(box, one) for box, one in zip(boxes, placed, strict=True) if one is None or one.payload is None]
+    placed = [one if one is None else _parsed(one) for one in placed]
+    tiles = [None if one is None else one.tile for one in placed]
+    lost = [(box, one) for box, one in zip(boxes, placed, strict=True) if one is None or one.tile is None]
     losses += [Loss("not found" if one is None else one.reason, box) for box, one in lost]
     return Remains(header, sections, tiles, losses or _violations(data, max_pixels), _cut(found, len(boxes)))
+
+
+def _parsed(found: _Found) -> _Found:
+    """What was found at the place of a tile, with that tile."""
+    if found.kind is None or found.payload is None:
+        return found
+    try:
+        return found._replace(tile=Tile.parse(found.kind, found.payload))
+    except FormatError as error:
+        return found._replace(payload=None, reason=str(error))
 
 
 def _cut(found: list[_Found], count: int) -> Cut | None:
     """The tile in which the file ends, of count in all, if no other gap makes its number unknown."""
     *before, last = found or [_Found(None, None)]
-    number = sum(one.kind == SectionKind.TILE for one in before)
+    number = sum(one.kind in TILES for one in before)
     if last.beginning is None or number >= count or any(one.kind is None for one in before):
         return None
     stream, length = last.beginning
@@ -198,7 +212,7 @@ class _Search:
                 kind, length = section_at(self.data, match.start())
             except FormatError:
                 continue
-            if kind == SectionKind.TILE and (length < _MIN_STREAM or length % 4):
+            if kind in TILES and (length < _MIN_STREAM or (kind == SectionKind.TILE and length % 4)):
                 continue
             if self.defect(match.start(), length) is None:
                 return match.start()
@@ -216,12 +230,12 @@ class _Search:
 
 def _named(found: list[_Found], count: int) -> list[_Found]:
     """The kind of a damaged section may be damaged too; where it stands tells which are tiles, of count in all."""
-    first = next((i for i, one in enumerate(found) if one.kind == SectionKind.TILE and one.payload is not None), 0)
+    first = next((i for i, one in enumerate(found) if one.kind in TILES and one.payload is not None), 0)
     damaged = [one.kind is not None and one.payload is None for one in found]
     kinds = [SectionKind.TILE if bad and i > first else found[i].kind for i, bad in enumerate(damaged)]
     if None not in kinds:
         before = [i for i in range(first) if damaged[i]]
-        missing = count - kinds[first:].count(SectionKind.TILE)
+        missing = count - sum(kind in TILES for kind in kinds[first:])
         for rank, i in enumerate(reversed(before)):
             kinds[i] = SectionKind.TILE if rank < missing else SectionKind.ICC
     return [one._replace(kind=kind) for one, kind in zip(found, kinds, strict=True)]
@@ -231,8 +245,8 @@ def _sections(found: list[_Found]) -> tuple[dict[SectionKind, bytes], list[Loss]
     """What is sound besides the tiles, and what is lost besides them."""
     sections: dict[SectionKind, bytes] = {}
     losses = []
-    for kind, payload, reason, _ in found:
-        if kind == SectionKind.TILE:
+    for kind, payload, reason, *_ in found:
+        if kind in TILES:
             continue
         if kind is None or payload is None:
             losses.append(Loss(reason, None))
@@ -254,7 +268,7 @@ def _place(found: list[_Found], count: int) -> list[_Found | None]:
     for one in found:
         if one.kind is None:
             runs.append([])
-        elif one.kind == SectionKind.TILE:
+        elif one.kind in TILES:
             runs[-1].append(one)
     gaps, missing = len(runs) - 1, count - sum(map(len, runs))
     if gaps == 0 or missing <= 0:

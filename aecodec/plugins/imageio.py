@@ -23,7 +23,7 @@ from PIL import Image
 import aecodec
 from aecodec.encoder.effort import DEFAULT_EFFORT
 from aecodec.errors import InputError
-from aecodec.format.container import DEFAULT_QUALITY, MAGIC, read_front
+from aecodec.format.container import MAGIC, read_front
 from aecodec.image import Metadata, upright
 
 NAME = "aecodec"
@@ -62,7 +62,8 @@ class AecodecPlugin(PluginV3):
         *,
         mode: str | None = None,
         is_batch: bool | None = None,
-        quality: float = DEFAULT_QUALITY,
+        quality: float | None = None,
+        lossless: bool = False,
         effort: int = DEFAULT_EFFORT,
     ) -> bytes | None:
         """Encode one picture, or a batch of one; its bytes if the target is imageio's "<bytes>".
@@ -76,13 +77,12 @@ class AecodecPlugin(PluginV3):
         pictures = _pictures(ndimage, is_batch)
         if len(pictures) + self._written != 1:
             raise InputError(f"an .aec file holds one picture, got {len(pictures) + self._written}")
-        picture = np.asarray(pictures[0])
+        picture: Any = np.asarray(pictures[0])
         if picture.shape[2:] == (1,):
             picture = picture[:, :, 0]
         if mode is not None and picture.dtype == np.uint8 and picture.shape[2:] in ((), (2,), (3,), (4,)):
-            data = aecodec.encode(Image.fromarray(picture).convert(mode), quality=quality, effort=effort)
-        else:
-            data = aecodec.encode(picture, quality=quality, effort=effort)
+            picture = Image.fromarray(picture).convert(mode)
+        data = aecodec.encode(picture, quality=quality, lossless=lossless, effort=effort)
         self.request.get_file().write(data)
         self._written = 1
         return data if self.request.raw_uri == "<bytes>" else None

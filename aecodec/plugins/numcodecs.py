@@ -27,20 +27,23 @@ _CHANNELS = (1, 2, 3, 4)
 
 
 class Aecodec(Codec):  # type: ignore[misc] # numcodecs is untyped
-    """Lossy compression of uint8 chunks in C order: [..., H, W], or [..., H, W, C] of 1 to 4 channels.
+    """Compression of uint8 chunks in C order: [..., H, W], or [..., H, W, C] of 1 to 4 channels.
 
     Two channels are gray and alpha, four RGBA; a last axis of 1 to 4 is always one of channels.
     Pictures of one chunk are coded as one, one below the other: chunks of one picture are read fastest, and the rows
     of all together may be 65,535. Shape and channels come back as they were, alpha exactly. quality is 1..100, effort
-    0..9; other values raise InputError. For arrays of zarr format 2: those of format 3 take aecodec.zarr.Aecodec.
-    Registered as "aecodec" with numcodecs by an entry point: reading needs no import.
+    0..9, and lossless keeps every value; other values raise InputError. For arrays of zarr format 2: those of format 3
+    take aecodec.zarr.Aecodec. Registered as "aecodec" with numcodecs by an entry point: reading needs no import.
     """
 
     codec_id = "aecodec"
 
-    def __init__(self, quality: float = DEFAULT_QUALITY, effort: int = DEFAULT_EFFORT) -> None:
+    def __init__(
+        self, quality: float = DEFAULT_QUALITY, effort: int = DEFAULT_EFFORT, *, lossless: bool = False
+    ) -> None:
         quality_level(quality)
         pick_effort(effort)
+        self.lossless = bool(lossless)
         self.quality, self.effort = as_number("quality", quality), as_integer("effort", effort)  # they go to JSON
 
     def __getitem__(self, _: object) -> Any:
@@ -53,7 +56,8 @@ class Aecodec(Codec):  # type: ignore[misc] # numcodecs is untyped
     def encode(self, buf: Any) -> bytes:
         """The .aec file of a chunk. Raises InputError for arrays of another shape, type or memory order."""
         picture: Any = _picture(np.asarray(buf))
-        return aecodec.encode(picture, quality=self.quality, effort=self.effort)
+        quality = None if self.lossless else self.quality
+        return aecodec.encode(picture, quality=quality, lossless=self.lossless, effort=self.effort)
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """The pictures of a chunk, one below the other, or in the shape of out. Raises as aecodec.decode does, and

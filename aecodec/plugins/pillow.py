@@ -19,7 +19,8 @@ from aecodec.format.metadata import Metadata
 
 FORMAT = "AECODEC"
 _METADATA = ("icc_profile", "exif", "xmp", "dpi")
-_OPTIONS = ("quality", "bpp", "max_bytes", "psnr", "ms_ssim", "effort", "tile", "strip", "verify", "max_pixels")
+_GOALS = ("quality", "bpp", "max_bytes", "psnr", "ms_ssim", "lossless", "near_lossless")
+_OPTIONS = (*_GOALS, "effort", "tile", "strip", "verify", "max_pixels")
 
 
 class AecImageFile(ImageFile.ImageFile):

@@ -22,14 +22,15 @@ from aecodec.plugins import numcodecs
 
 @dataclass(frozen=True)
 class Aecodec(ArrayBytesCodec):
-    """Lossy compression of uint8 chunks, as those of aecodec.numcodecs.Aecodec, for the argument serializer.
+    """Compression of uint8 chunks, as those of aecodec.numcodecs.Aecodec, for the argument serializer.
 
-    quality is 1..100, effort 0..9; other values raise InputError, and so do arrays of another type or shape.
-    Registered as "aecodec" with zarr by an entry point: reading needs no import.
+    quality is 1..100, effort 0..9, and lossless keeps every value; other values raise InputError, and so do arrays of
+    another type or shape. Registered as "aecodec" with zarr by an entry point: reading needs no import.
     """
 
     quality: float = DEFAULT_QUALITY
     effort: int = DEFAULT_EFFORT
+    lossless: bool = False
     is_fixed_size = False
 
     def __post_init__(self) -> None:
@@ -39,20 +40,21 @@ class Aecodec(ArrayBytesCodec):
 
     @property
     def _codec(self) -> numcodecs.Aecodec:
-        return numcodecs.Aecodec(self.quality, self.effort)
+        return numcodecs.Aecodec(self.quality, self.effort, lossless=self.lossless)
 
     @classmethod
     def from_dict(cls, data: Any) -> Self:
         """The codec that an array names."""
         configuration = data.get("configuration", {})
-        unknown = configuration.keys() - {"quality", "effort"}
+        unknown = configuration.keys() - {"quality", "effort", "lossless"}
         if unknown:
             raise InputError(f"configuration of aecodec holds {', '.join(sorted(unknown))}, which this version has not")
         return cls(**configuration)
 
     def to_dict(self) -> dict[str, Any]:
         """What an array names it by."""
-        return {"name": numcodecs.Aecodec.codec_id, "configuration": {"quality": self.quality, "effort": self.effort}}
+        configuration = {"quality": self.quality, "effort": self.effort} | ({"lossless": True} if self.lossless else {})
+        return {"name": numcodecs.Aecodec.codec_id, "configuration": configuration}
 
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
         """Refuse an array before it is made. Raises InputError."""

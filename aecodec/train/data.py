@@ -122,7 +122,7 @@ def read_pixels(data: bytes, name: str) -> Pixels:
     """RGB of a picture of any mode, as the encoder sees it. Raises InputError that names it where it has none."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return to_picture(image, strip=True).pixels
+            return to_picture(image, strip=True).filled
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # InputError is a ValueError
         raise InputError(f"{name} cannot be read: {error}") from error
 

@@ -11,7 +11,7 @@ from PIL import Image
 from support import DATA
 
 from aecodec import Codec, FormatError, InputError
-from aecodec.format.container import pack, unpack
+from aecodec.format.container import Tile, pack, unpack
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_region_of_gray_is_gray(tiny: Codec, coffee: Image.Image) -> None:
 def test_a_region_neither_needs_nor_checks_far_tiles(tiny: Codec, photo: tuple[bytes, NDArray[np.int_]]) -> None:
     data, whole = photo
     header, sections, tiles = unpack(data)
-    damaged = pack(header, sections, [*tiles[:-1], bytes(8)])
+    damaged = pack(header, sections, [*tiles[:-1], Tile(bytes(8))])
     part = np.asarray(tiny.decode(damaged, region=(0, 0, 100, 100)))
     assert np.abs(part - whole[:100, :100]).max() <= 1
     with pytest.raises(FormatError, match="impossible state"):

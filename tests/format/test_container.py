@@ -10,10 +10,10 @@ import zlib
 import pytest
 
 from aecodec import FormatError, TruncatedError, UnsupportedError
-from aecodec.format.container import HEADER_SIZE, Box, Header, SectionKind, pack, read_header, unpack
+from aecodec.format.container import HEADER_SIZE, Box, Header, SectionKind, Tile, pack, read_header, unpack
 
 HEADER = Header(100, 70, 6000, 0x12345678, tile=1)  # 2x2 tiles
-TILES = [bytes([n]) * (8 + 4 * n) for n in range(4)]
+TILES = [Tile(bytes([n]) * (8 + 4 * n)) for n in range(4)]
 DATA = pack(HEADER, {SectionKind.ICC: b"profile"}, TILES)
 
 
@@ -38,7 +38,7 @@ def test_pack_and_unpack_are_inverse() -> None:
 
 def test_overhead_of_one_picture_is_30_bytes() -> None:
     header = dataclasses.replace(HEADER, tile=2)
-    assert len(pack(header, {}, [bytes(100)])) == 100 + 30
+    assert len(pack(header, {}, [Tile(bytes(100))])) == 100 + 30
 
 
 def test_tiles_cover_the_padded_picture_in_order() -> None:

@@ -20,7 +20,7 @@ from aecodec import Codec, FormatError, TruncatedError, UnsupportedError, read_h
 from aecodec.cli.app import main
 from aecodec.coding.symbols import Symbols
 from aecodec.format import rescue
-from aecodec.format.container import HEADER_SIZE, SECTION_OVERHEAD, Box, checked_payload, pack, unpack
+from aecodec.format.container import HEADER_SIZE, SECTION_OVERHEAD, Box, Tile, checked_payload, pack, unpack
 from aecodec.format.rescue import salvage
 
 TINY = ["--weights", DATA / "tiny.safetensors"]
@@ -239,7 +239,7 @@ def test_what_no_flag_mends(tiny: Codec, photo: tuple[bytes, NDArray[np.int_]]) 
 
 def test_stream_that_is_wrong_behind_a_right_checksum(tiny: Codec, photo: tuple[bytes, NDArray[np.int_]]) -> None:
     header, sections, tiles = unpack(photo[0])
-    tiles[11] = bytes(8)
+    tiles[11] = Tile(bytes(8))
     picture, losses = tiny.decode_partial(pack(header, sections, tiles))
     assert [(loss.box, "impossible state" in loss.reason) for loss in losses] == [(Box(64, 64, 128, 128), True)]
     check_picture(picture, photo[1], [11])

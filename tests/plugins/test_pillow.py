@@ -135,11 +135,11 @@ def test_opening_reads_what_stands_before_the_tiles(saved: Path) -> None:
         file = Counting(data)
         image = Image.open(file)
         assert ("xmp" in image.info, "exif" in image.info) == ("XMP" in str(kinds), "EXIF" in str(kinds))
-        assert file.count < 16 + 64 + len(data) - len(tiles[0])  # Pillow itself looks at the first 16
+        assert file.count < 16 + 64 + len(data) - len(tiles[0].stream)  # Pillow itself looks at the first 16
         assert file.count < 200 or SectionKind.EXIF in kinds
         whole = io.BytesIO(data)
         assert read_front(front_bytes(whole)) == read_front(data)
-        for end in range(0, len(data) - len(tiles[0]), 7):
+        for end in range(0, len(data) - len(tiles[0].stream), 7):
             front = front_bytes(io.BytesIO(data[:end]))
             assert data.startswith(front)
             assert len(front) + 9 >= min(end, 21)
