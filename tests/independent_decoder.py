@@ -44,8 +44,14 @@ def read_weights(path: Path) -> dict[str, Array]:
     return weights
 
 
-def read_container(data: bytes) -> tuple[Header, list[bytes], bytes | None]:
-    """Section 1: the header, the payloads of the tiles and of the alpha section."""
+class Tile(NamedTuple):
+    stream: bytes
+    step: int = 1
+    drawn: bytes = b""
+
+
+def read_container(data: bytes) -> tuple[Header, list[Tile], bytes | None]:
+    """Section 1: the header, the tiles and the payload of the alpha section."""
     magic, version, flags, level, width, height, model_id, tile = struct.unpack("<4sBBHHHIB", data[:17])
     assert magic == b"\xae\x61\x65\x63"
     assert version == 2
@@ -59,7 +65,10 @@ def read_container(data: bytes) -> tuple[Header, list[bytes], bytes | None]:
         payload = data[place + 9 : place + 9 + length]
         assert crc == zlib.crc32(data[place : place + 5] + payload)
         if kind == 1:
-            tiles.append(payload)
+            tiles.append(Tile(payload))
+        if kind == 3:
+            step, drawn = struct.unpack("<BI", payload[:5])
+            tiles.append(Tile(payload[5 + drawn :], step, payload[5 : 5 + drawn]))
         if kind == 2:
             alpha = payload
         place += 9 + length
@@ -82,6 +91,19 @@ def read_alpha(header: Header, payload: bytes) -> Array:
             place += 4 + length
     assert place == len(payload)
     return alpha
+
+
+def paint(header: Header, tiles: list[Tile], pixels: Array) -> None:
+    """Section 1.6: put drawn pixels into [H, W, 3]."""
+    side = 64 * header.tile
+    boxes = [(i, j) for i in range(0, header.height, side) for j in range(0, header.width, side)]
+    for (i, j), tile in zip(boxes, tiles, strict=True):
+        if tile.drawn:
+            webp = np.asarray(Image.open(io.BytesIO(tile.drawn)).convert("RGBA")).astype(int)
+            colors = webp[:, :, [1, 1, 1]] if header.gray else webp[:, :, :3]
+            shown = pixels[i : i + side, j : j + side]
+            mask = webp[:, :, 3] == 255
+            shown[mask] = np.minimum(255, tile.step * colors)[mask]
 
 
 def digest(header: Header, pixels: Array) -> bytes:
@@ -168,7 +190,9 @@ def read_symbols(data: bytes, weights: dict[str, Array]) -> tuple[Header, Array,
     rows, columns = -(-header.height // 64), -(-header.width // 64)  # of z
     z_all, y_all = np.zeros((N, rows, columns), int), np.zeros((M, 4 * rows, 4 * columns), int)
     boxes = [(i, j) for i in range(0, rows, header.tile) for j in range(0, columns, header.tile)]
-    for (i, j), payload in zip(boxes, tiles, strict=True):
+    for (i, j), (payload, _, drawn) in zip(boxes, tiles, strict=True):
+        if drawn and not payload:
+            continue
         z = z_all[:, i : i + header.tile, j : j + header.tile]
         y = y_all[:, 4 * i : 4 * (i + header.tile), 4 * j : 4 * (j + header.tile)]
         stream = Stream(payload, weights)
@@ -285,8 +309,11 @@ POWERS = np.array([round(2 ** (30 + Decimal(i) / 64)) for i in range(65)], np.in
 def decode(data: bytes, weights: dict[str, Array]) -> Array:
     """The picture, [H, W] or [H, W, C]: gray, gray and alpha, RGB, RGBA."""
     header, z, y = read_symbols(data, weights)
-    receiver = Receiver(weights, header.level)
-    pixels = receiver.rgb(receiver.y_hat(z, y))[:, : header.height, : header.width].transpose(1, 2, 0)
+    _, tiles, alpha = read_container(data)
+    pixels = np.zeros((header.height, header.width, 3), int)
+    if header.model_id:
+        receiver = Receiver(weights, header.level)
+        pixels = receiver.rgb(receiver.y_hat(z, y))[:, : header.height, : header.width].transpose(1, 2, 0)
+    paint(header, tiles, pixels)
     pixels = (pixels.sum(2) + 1) // 3 if header.gray else pixels
-    _, _, alpha = read_container(data)
     return pixels if alpha is None else np.dstack((pixels, read_alpha(header, alpha)))
