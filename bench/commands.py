@@ -264,6 +264,17 @@ def scale(images: Path, device: str) -> None:
 
 
 @main.command()
+@click.option("--images", required=True, type=FOLDER)
+@click.option("--middle", type=click.IntRange(min=1), help="Only so many pixels in the middle, in both directions.")
+def lossless(images: Path, middle: int | None) -> None:
+    """Files without loss, and with a bound of it, beside PNG, WebP and JPEG XL."""
+    from bench.lossless import run
+    from bench.rd import pictures_in
+
+    run(pictures_in(images), middle)
+
+
+@main.command()
 @click.option("--steps", default=30, show_default=True)
 @click.option("--model", default="m", show_default=True)
 @click.option("--batch", default=8, show_default=True)

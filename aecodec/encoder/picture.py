@@ -26,6 +26,8 @@ _GAIN = 0.93  # of a default effort to none, in bits: what is chosen between is 
 _EXACT = 100.0  # bits for a squared error, from which on nothing is merged
 # Logarithms of lambda and PSNR of photographs (Kodak) there, by a model that is no limit.
 _PSNR = np.log((0.0003, 0.0029, 0.025, 0.2, 1.0)), (24.75, 29.1, 35.3, 40.9, 44.25)
+_GAP = 8.0  # bits that a block costs that is not drawn among others
+_FILLED = 0.05  # of the bits of blocks that are drawn: what stands there in their place costs some
 _MARGIN = 0.98  # drawing part of a picture must be worth it
 
 
@@ -131,11 +133,13 @@ class PictureEncoder:
         errors = drawing.sum_blocks(_errors(picture, few.values))
         size = self._size(few, header)
         cost = drawing.estimate_bits(few)
-        blocks = candidates.blocks & (cost * size / max(float(cost.sum()), 1) + weight * errors < plain)
-        choices = [_Choice(None, float(bits.sum()), float(lost.sum()))]
+        blocks = candidates.blocks & (cost * size / max(float(cost.sum()), 1) + weight * errors < plain + _GAP)
+        besides = _GAIN * 8.0 * len(self.pack(Coded(header, symbols, []), {})) - float(bits.sum())  # z above all
+        choices = [_Choice(None, float(bits.sum()) + besides, float(lost.sum()))]
         if blocks.any():
             some = few._replace(mask=drawing.in_pixels(blocks, H, W))
-            rate = (self._size(some, header) + float(bits[~blocks].sum())) / _MARGIN
+            left = float(bits[~blocks].sum()) + _FILLED * float(bits[blocks].sum()) + besides
+            rate = (self._size(some, header) + left) / _MARGIN
             choices.append(_Choice(some, rate, float(np.where(blocks, errors, lost).sum())))
         if candidates.whole:
             choices.append(self._draw_all(picture, header, weight))
