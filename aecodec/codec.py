@@ -323,7 +323,7 @@ class Codec:
             batch = [self.encoder.analyzer.analyze(picture, header, work) for picture in pictures]
         else:
             batch = self.floats.analyze_batch(x, header, work)
-        return [self.encoder.pack(Coded(header, symbols, []), {}) for symbols in batch]
+        return [self.encoder.pack(Coded(header, symbols), {}) for symbols in batch]
 
     def decode_tensor(self, files: Sequence[Buffer], *, max_pixels: int = MAX_PIXELS) -> Tensor:
         """The pictures of files of one size as a batch uint8 [B, 3, H, W] on the device of the codec.

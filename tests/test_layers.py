@@ -31,6 +31,7 @@ PUBLIC = {
     "aecodec.device",
     "aecodec.format.container",
     "aecodec.format.digest",
+    "aecodec.format.drawn",
     "aecodec.formats",
     "aecodec.image",
     "aecodec.format.metadata",

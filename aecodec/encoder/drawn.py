@@ -19,7 +19,7 @@ from aecodec.image import Picture, Pixels
 Blocks = NDArray[np.bool_]  # [H/16, W/16]
 Colors = NDArray[np.int32]  # packed, 8 bits a channel
 
-TINY = 1 << 12  # pixels of a picture that is looked at whatever it holds
+_TINY, _HUGE = 1 << 12, 1 << 26  # pixels: up to the first any picture is looked at, above the second none
 _PER_COLOR = 4  # pixels for each color of a block that may be drawn, at least
 _PER_COLOR_ALONE = 8  # of one that only drawn pictures have, if there is an edge in it
 _EDGE = 48  # difference of neighbors in a channel
@@ -27,6 +27,7 @@ _LEAST = 1 / 80  # share of such blocks that makes a picture worth a closer look
 _SAMPLE = 4096  # blocks that are looked at first
 _MOSTLY = 0.5  # share of blocks that may be drawn, from which on all may
 _WORTH = 1.5  # bits that a pixel of another color saves
+_BAND = 512  # rows
 _MERGED = 8192  # colors at most that are merged, the most frequent ones
 
 
@@ -41,7 +42,9 @@ def find(picture: Picture) -> Candidates | None:
     """None for a photograph."""
     pixels = picture.pixels
     H, W, _ = pixels.shape
-    tiny = H * W <= TINY
+    if H * W > _HUGE:
+        return None
+    tiny = H * W <= _TINY
     step = max(1, int((H * W / Y_STRIDE**2 / _SAMPLE) ** 0.5))
     if step > 1 and _blocks(_every(pixels, step))[1].mean() < _LEAST:
         return None
@@ -93,12 +96,14 @@ def draw(picture: Picture, mask: NDArray[np.bool_], weight: float) -> Drawn:
 
     weight: bits that a squared error of 1 in one value 0..255 is worth.
     """
-    pixels, mask = np.array(picture.pixels), np.array(mask)
-    if picture.alpha is not None:
-        _continue_under(pixels, picture.alpha == 0)
-    found, places, counts = np.unique(pack_colors(pixels[mask]), return_inverse=True, return_counts=True)
-    merged = _merge(found, counts, _WORTH / weight)
-    pixels[mask] = np.stack((merged >> 16, merged >> 8 & 255, merged & 255), 1).astype(np.uint8)[places]
+    pixels = np.array(picture.pixels)
+    for band in _bands(len(pixels)):
+        rows, inside = pixels[band], mask[band]
+        if picture.alpha is not None:
+            _continue_under(rows, picture.alpha[band] == 0)
+        found, places, counts = np.unique(pack_colors(rows[inside]), return_inverse=True, return_counts=True)
+        merged = _merge(found, counts, _WORTH / weight)
+        rows[inside] = np.stack((merged >> 16, merged >> 8 & 255, merged & 255), 1).astype(np.uint8)[places]
     return Drawn(pixels, mask)
 
 
@@ -123,18 +128,39 @@ def _merge(found: Colors, counts: NDArray[np.intp], limit: float) -> Colors:
 
 def estimate_bits(drawn: Drawn) -> NDArray[np.float32]:
     """[H/16, W/16]: what each block of a drawn picture costs, up to a factor, by how its pixels repeat neighbors."""
-    colors = pack_colors(drawn.values)
+    parts = [_estimate_bits(drawn.values[band], drawn.mask[band]) for band in _bands(len(drawn.mask))]
+    return np.concatenate(parts)
+
+
+def _estimate_bits(values: Pixels, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    colors = pack_colors(values)
     padded = np.pad(colors, ((1, 0), (1, 0)), "edge")
     left, above, corner = padded[1:, :-1], padded[:-1, 1:], padded[:-1, :-1]
-    context = (left == above) * 4 + (above == corner) * 2 + (left == corner)
-    event = np.where(colors == left, 0, np.where(colors == above, 1, 2))
-    joint = np.bincount((context * 3 + event)[drawn.mask], minlength=24).reshape(8, 3) + 1.0
-    bits = -np.log2(joint / joint.sum(1, keepdims=True))
-    fresh = event == 2
-    found, places, counts = np.unique(colors[fresh & drawn.mask], return_inverse=True, return_counts=True)
-    cost = bits.astype(np.float32)[context, event]
-    cost[fresh & drawn.mask] += -np.log2(counts / max(counts.sum(), 1)).astype(np.float32)[places] if len(found) else 0
-    return sum_blocks(cost * drawn.mask)
+    context = (left == above) * np.uint8(4) + (above == corner) * np.uint8(2) + (left == corner)
+    event = np.where(colors == left, np.uint8(0), np.where(colors == above, np.uint8(1), np.uint8(2)))
+    joint = np.bincount((context * np.uint8(3) + event)[mask], minlength=24).reshape(8, 3) + 1.0
+    cost = -np.log2(joint / joint.sum(1, keepdims=True)).astype(np.float32)[context, event]
+    fresh = (event == 2) & mask
+    _, places, counts = np.unique(colors[fresh], return_inverse=True, return_counts=True)
+    cost[fresh] += np.log2(max(counts.sum(), 1) / counts).astype(np.float32)[places]
+    return sum_blocks(cost * mask)
+
+
+def errors(picture: Picture, shown: Pixels) -> NDArray[np.float32]:
+    """[H/16, W/16]: squared differences, summed over channels and pixels, where a viewer sees them."""
+    parts = []
+    for band in _bands(len(shown)):
+        original, seen = picture.pixels[band].astype(np.float32), shown[band].astype(np.float32)
+        if picture.gray:
+            seen = np.broadcast_to((seen.sum(2, keepdims=True) + 1) // 3, original.shape)
+        squares = ((original - seen) ** 2).sum(2)
+        parts.append(sum_blocks(squares if picture.alpha is None else squares * (picture.alpha[band] > 0)))
+    return np.concatenate(parts)
+
+
+def _bands(height: int) -> list[slice]:
+    """Rows that are worked on at once, so that memory is bounded."""
+    return [slice(top, min(top + _BAND, height)) for top in range(0, height, _BAND)]
 
 
 def sum_blocks(values: NDArray[np.float32]) -> NDArray[np.float32]:

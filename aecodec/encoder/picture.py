@@ -17,7 +17,7 @@ from aecodec.encoder.analysis import Analyzer, Progress
 from aecodec.encoder.drawn import Candidates
 from aecodec.encoder.effort import PLAIN, Effort, error_weight
 from aecodec.format.container import LOSSLESS_LEVEL, NO_MODEL, Header, SectionKind, Tile, pack
-from aecodec.format.drawn import Drawn, paint
+from aecodec.format.drawn import Drawn
 from aecodec.image import Picture, Pixels, fill_hidden
 from aecodec.networks.config import ModelConfig
 from aecodec.workers import Workers
@@ -36,7 +36,8 @@ class Coded(NamedTuple):
 
     header: Header
     symbols: Symbols | None  # None where all is drawn
-    drawn: list[Tile]  # one per tile, without streams; empty where nothing is drawn
+    drawn: Drawn | None = None
+    parts: list[bytes] | None = None  # what is drawn, tile by tile
 
 
 class _Choice(NamedTuple):
@@ -73,15 +74,15 @@ class PictureEncoder:
         picture = picture._replace(pixels=picture.filled)
         drawn = None if candidates is None else self._choose(picture, header, candidates)
         if drawn is None:
-            return Coded(header, self.analyzer.analyze(picture.pixels, header, effort, progress), [])
-        tiles = self._tiles(drawn, header)
+            return Coded(header, self.analyzer.analyze(picture.pixels, header, effort, progress))
+        parts = self._encode(drawn, header)
         if drawn.mask.all():
             if progress is not None:
                 progress(1.0)
-            return Coded(dataclasses.replace(header, model_id=NO_MODEL), None, tiles)
+            return Coded(dataclasses.replace(header, model_id=NO_MODEL), None, drawn, parts)
         hidden = drawn.mask if picture.alpha is None else drawn.mask | (picture.alpha == 0)
         pixels = fill_hidden(picture.pixels, hidden)
-        return Coded(header, self.analyzer.analyze(pixels, header, effort, progress), tiles)
+        return Coded(header, self.analyzer.analyze(pixels, header, effort, progress), drawn, parts)
 
     def code_exactly(self, picture: Picture, header: Header, bound: int) -> Coded:
         """The picture to within a largest difference in each value, 0..8."""
@@ -89,35 +90,32 @@ class PictureEncoder:
         values = ((picture.pixels.astype(np.uint16) + bound) // step).astype(np.uint8)
         drawn = Drawn(values, np.ones(values.shape[:2], bool), step)
         header = dataclasses.replace(header, level=LOSSLESS_LEVEL, model_id=NO_MODEL)
-        return Coded(header, None, self._tiles(drawn, header))
+        return Coded(header, None, drawn, self._encode(drawn, header))
 
     def pack(self, coded: Coded, sections: dict[SectionKind, bytes]) -> bytes:
         """The file."""
-        header, symbols, drawn = coded
-        if symbols is None:
-            return pack(header, sections, drawn)
-        streams = self.workers.map(lambda box: self.coder.encode(symbols, box, header.level), header.tiles())
-        parts = drawn or [Tile(b"")] * len(streams)
-        return pack(header, sections, [one._replace(stream=stream) for one, stream in zip(parts, streams, strict=True)])
+        header, symbols, drawn, parts = coded
+        streams = [b""] * len(header.tiles())
+        if symbols is not None:
+            streams = self.workers.map(lambda box: self.coder.encode(symbols, box, header.level), header.tiles())
+        if drawn is None or parts is None:
+            return pack(header, sections, [Tile(stream) for stream in streams])
+        tiles = [Tile(stream, part, drawn.step) for stream, part in zip(streams, parts, strict=True)]
+        return pack(header, sections, tiles)
 
     def show(self, coded: Coded) -> Pixels:
         """Pixels [H, W, 3] that the file decodes to."""
-        header, symbols, drawn = coded
+        header, symbols, drawn, _ = coded
         if symbols is None:
             pixels = np.empty((header.height, header.width, 3), np.uint8)
         else:
             pixels = self.receiver.synthesize(symbols, header, header.bounds)
-        # Tiles have their streams by now or need none: what is empty here says nothing.
-        tiles = [one._replace(stream=b" ") for one in drawn]
-        self.workers.map(
-            lambda one: paint(pixels, one[0], one[1], header, header.bounds, 1),
-            list(zip(tiles, header.seen_tiles(), strict=False)),
-        )
+        if drawn is not None:
+            pixels[drawn.mask] = drawn.colors[drawn.mask]
         return pixels
 
-    def _tiles(self, drawn: Drawn, header: Header) -> list[Tile]:
-        data = self.workers.map(drawn.encode, header.seen_tiles())
-        return [Tile(b"", one, drawn.step) for one in data]
+    def _encode(self, drawn: Drawn, header: Header) -> list[bytes]:
+        return self.workers.map(drawn.encode, header.seen_tiles())
 
     def _choose(self, picture: Picture, header: Header, candidates: Candidates) -> Drawn | None:
         """What is drawn at the quality of the header: nothing, some blocks, or all."""
@@ -126,15 +124,15 @@ class PictureEncoder:
         symbols = self.analyzer.analyze(picture.pixels, header, PLAIN)
         shown = self.receiver.synthesize(symbols, header, header.bounds)
         bits = self._bits(symbols, header)
-        lost = drawing.sum_blocks(_errors(picture, shown))
+        lost = drawing.errors(picture, shown)
         plain = bits + weight * lost
 
         few = drawing.draw(picture, drawing.in_pixels(candidates.blocks, H, W), weight)
-        errors = drawing.sum_blocks(_errors(picture, few.values))
+        errors = drawing.errors(picture, few.values)
         size = self._size(few, header)
         cost = drawing.estimate_bits(few)
         blocks = candidates.blocks & (cost * size / max(float(cost.sum()), 1) + weight * errors < plain + _GAP)
-        besides = _GAIN * 8.0 * len(self.pack(Coded(header, symbols, []), {})) - float(bits.sum())  # z above all
+        besides = _GAIN * 8.0 * len(self.pack(Coded(header, symbols), {})) - float(bits.sum())  # z above all
         choices = [_Choice(None, float(bits.sum()) + besides, float(lost.sum()))]
         if blocks.any():
             some = few._replace(mask=drawing.in_pixels(blocks, H, W))
@@ -152,11 +150,11 @@ class PictureEncoder:
 
     def _draw_all(self, picture: Picture, header: Header, weight: float) -> _Choice:
         whole = drawing.draw(picture, np.ones(picture.pixels.shape[:2], bool), weight)
-        return _Choice(whole, self._size(whole, header), float(_errors(picture, whole.values).sum()))
+        return _Choice(whole, self._size(whole, header), float(drawing.errors(picture, whole.values).sum()))
 
     def _size(self, drawn: Drawn, header: Header) -> float:
         """Bits of what is drawn."""
-        return 8.0 * sum(len(tile.drawn) for tile in self._tiles(drawn, header))
+        return 8.0 * sum(map(len, self._encode(drawn, header)))
 
     def _bits(self, symbols: Symbols, header: Header) -> NDArray[np.float32]:
         """[H/16, W/16]: what y costs in each block that lies in the picture."""
@@ -171,12 +169,3 @@ def _largest_error(config: ModelConfig, level: int) -> float:
     """The squared error of a pixel, summed over channels, 3 dB below what photographs have at a level on average."""
     place = math.log(config.lmbda(anchor_position(level)))
     return 3 * 255**2 * 10 ** (-(float(np.interp(place, *_PSNR)) - 3) / 10)
-
-
-def _errors(picture: Picture, shown: Pixels) -> NDArray[np.float32]:
-    """[H, W]: squared differences, summed over channels, where a viewer sees them."""
-    original, seen = picture.pixels.astype(np.float32), shown.astype(np.float32)
-    if picture.gray:
-        seen = np.broadcast_to(((seen.sum(2, keepdims=True) + 1) // 3), original.shape)
-    errors: NDArray[np.float32] = ((original - seen) ** 2).sum(2)
-    return errors if picture.alpha is None else errors * (picture.alpha > 0)

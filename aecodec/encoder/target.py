@@ -284,7 +284,7 @@ class TargetEncoder:
             return self.encoder.code(self.picture, header, self.effort, self.progress, candidates=self.candidates)
         if self.analysis is None or not self.analysis.serves(header.level):
             self.analysis = analyzer.analyze_once(pixels, header)
-        return Coded(header, analyzer.requantize(self.analysis, pixels, header, self.effort, self.progress), [])
+        return Coded(header, analyzer.requantize(self.analysis, pixels, header, self.effort, self.progress))
 
     def _value(self, picture: Picture, coded: Coded, sections: Sections) -> float:
         if self.target.is_size:

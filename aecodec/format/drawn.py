@@ -21,6 +21,11 @@ class Drawn(NamedTuple):
     mask: NDArray[np.bool_]  # [H, W]
     step: int = 1
 
+    @property
+    def colors(self) -> NDArray[np.uint8]:
+        """[H, W, 3]"""
+        return multiplied(self.values, self.step)
+
     def encode(self, box: Box, *, quality: int = 75, method: int = 4) -> bytes:
         """The data of a tile, nothing where none of it is drawn; quality and method as for encode_webp."""
         values, mask = self.values[box.cells(1)], self.mask[box.cells(1)]
@@ -49,7 +54,8 @@ def paint(pixels: NDArray[np.uint8], tile: Tile, box: Box, header: Header, area:
     if tile.is_drawn and not mask.all():
         raise FormatError("a tile without a stream has pixels that are not drawn")
     part = shared.relative_to(box).cells(1)
-    colors = _colors(values[part], tile.step, gray=header.gray)
+    channels = (1, 1, 1) if header.gray else (0, 1, 2)
+    colors = multiplied(values[part][:, :, channels], tile.step)
     _blend(pixels[shared.reduced(factor).relative_to(frame).cells(1)], colors, mask[part], factor)
 
 
@@ -59,9 +65,9 @@ def drawn_pixels(tiles: Sequence[Tile], header: Header) -> int:
     return sum(np.count_nonzero(decode_webp(*part, "drawn part")[:, :, 3]) for part in parts)
 
 
-def _colors(values: NDArray[np.uint8], step: int, *, gray: bool) -> NDArray[np.uint8]:
-    colors = np.broadcast_to(values[:, :, 1:2], (*values.shape[:2], 3)) if gray else values[:, :, :3]
-    return colors if step == 1 else np.minimum(colors.astype(np.uint16) * step, 255).astype(np.uint8)
+def multiplied(values: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
+    """Pixels of values that were divided by the step."""
+    return values if step == 1 else np.minimum(values.astype(np.uint16) * step, 255).astype(np.uint8)
 
 
 def _blend(shown: NDArray[np.uint8], colors: NDArray[np.uint8], mask: NDArray[np.bool_], factor: int) -> None:

@@ -46,6 +46,11 @@ class Aecodec(Codec):  # type: ignore[misc] # numcodecs is untyped
         self.lossless = bool(lossless)
         self.quality, self.effort = as_number("quality", quality), as_integer("effort", effort)  # they go to JSON
 
+    def get_config(self) -> dict[str, Any]:
+        """What an array names the codec by; readers before lossless find nothing that they do not know."""
+        config: dict[str, Any] = super().get_config()
+        return config if self.lossless else {name: value for name, value in config.items() if name != "lossless"}
+
     def __getitem__(self, _: object) -> Any:
         """What zarr finds that takes a codec of format 2 for a sequence of those of format 3. Raises InputError."""
         raise InputError(

@@ -285,7 +285,7 @@ def test_metadata_in_every_form_that_pillow_takes(coffee: Image.Image) -> None:
         ({"icc_profile": "sRGB"}, "icc_profile must be bytes, got str"),
         ({"dpi": "300"}, "dpi must be one or two numbers, got '300'"),
         ({"dpi": (1, 2, 3)}, "dpi must be one or two numbers"),
-        ({"lossless": True, "optimize": True}, "save knows no lossless, optimize: it takes quality, bpp"),
+        ({"subsampling": 0, "optimize": True}, "save knows no optimize, subsampling: it takes quality, bpp"),
         ({"append_images": []}, "save knows no append_images"),
         ({"quality": 0}, "quality"),
     ],
