@@ -67,19 +67,21 @@ wheel: .venv/installed
 	build/bare/bin/aecodec decode --weights tests/data/tiny.safetensors tests/data/golden/tiles.aec build/bare/tiles.ppm
 	build/bare/bin/python -c "from PIL import Image, ImageChops; a, b = map(Image.open, ('build/bare/tiles.ppm', 'tests/data/golden/tiles.png')); assert ImageChops.difference(a, b).getbbox() is None"
 
-# The entropy coder, the whole native decoder and weights under libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer (Debian:
-# clang libclang-rt-14-dev libwebp-dev), SECONDS=1200 for longer; then 100,000 mutated files through decode().
+# The entropy coder, the whole native decoder, WebP without libwebp and weights under libFuzzer, AddressSanitizer and
+# UndefinedBehaviorSanitizer (Debian: clang libclang-rt-14-dev libwebp-dev), SECONDS=1200 for longer; then 100,000 mutated files
+# through decode().
 fuzz: SECONDS ?= 60
 fuzz: FUZZ = -max_total_time=$(SECONDS) -timeout=5 -rss_limit_mb=1024 -print_final_stats=1
 fuzz: .venv/developer
 	cmake -S . -B build/fuzz -DAECODEC_FUZZ=ON -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_COMPILER=clang++ > /dev/null
-	cmake --build build/fuzz --parallel 2 --target fuzz_rans fuzz_decode fuzz_weights
-	mkdir -p $(addprefix build/fuzz/corpus/,rans decode weights)
+	cmake --build build/fuzz --parallel 2 --target fuzz_rans fuzz_decode fuzz_vp8l fuzz_weights
+	mkdir -p $(addprefix build/fuzz/corpus/,rans decode vp8l weights)
 	$(BIN)/python -P tests/fuzz/seeds.py build/fuzz/seeds
 	build/fuzz/tests/native/fuzz_rans $(FUZZ) -max_len=1024 build/fuzz/corpus/rans
 	AECODEC_WEIGHTS=tests/data/tiny.safetensors build/fuzz/tests/native/fuzz_decode $(FUZZ) -max_len=4096 build/fuzz/corpus/decode \
-		tests/data/golden tests/data/invalid
-	build/fuzz/tests/native/fuzz_weights $(FUZZ) build/fuzz/corpus/weights build/fuzz/seeds
+		tests/data/golden tests/data/invalid build/fuzz/seeds/decode
+	build/fuzz/tests/native/fuzz_vp8l $(FUZZ) -max_len=4096 build/fuzz/corpus/vp8l build/fuzz/seeds/vp8l
+	build/fuzz/tests/native/fuzz_weights $(FUZZ) build/fuzz/corpus/weights build/fuzz/seeds/weights
 	$(BIN)/python -P tests/mutations.py
 
 clean:

@@ -43,7 +43,7 @@ typedef enum aecodec_status {
   AECODEC_BAD_ARGUMENT = 1,  /* the call itself is wrong: a region outside the picture, a buffer too small */
   AECODEC_BAD_FILE = 2,      /* damaged, or no .aec file */
   AECODEC_TRUNCATED = 3,     /* ends too early */
-  AECODEC_UNSUPPORTED = 4,   /* a newer format, or alpha where the library was built without libwebp */
+  AECODEC_UNSUPPORTED = 4,   /* a newer format, or alpha or drawn pixels where the library was built without libwebp */
   AECODEC_OTHER_WEIGHTS = 5, /* the file needs weights of another model_id */
   AECODEC_TOO_LARGE = 6,     /* more than max_pixels */
   AECODEC_BAD_WEIGHTS = 7,   /* damaged weights, or none */
@@ -89,8 +89,8 @@ typedef struct aecodec_info {
   uint32_t width;    /* pixels, 1..65535 */
   uint32_t height;   /* pixels, 1..65535 */
   uint32_t channels; /* of the picture: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA */
-  uint32_t level;    /* quality in hundredths, 100..10000 */
-  uint32_t model_id; /* of the weights that it needs */
+  uint32_t level;    /* quality in hundredths, 100..10000; 0: lossless, or each value within a bound that tiles hold */
+  uint32_t model_id; /* of the weights that it needs; 0: none */
   uint32_t tile;     /* side of a tile in pixels, 64..4096, a multiple of 64; the last ones may be cut by the picture */
   uint32_t tile_columns;
   uint32_t tile_rows;
@@ -138,7 +138,7 @@ AECODEC_API aecodec_status aecodec_output_size(const aecodec_info *info, const a
 
 /* Decodes into `pixels`: 8 bits for each channel, channels next to each other, rows from the top, each `stride` bytes behind the
  * one before. pixels_size is how many bytes may be written from `pixels` on: at least stride * (height - 1) + width * channels
- * of aecodec_output_size. options may be NULL. Pixels are those of docs/format.md, exactly, whatever the region, the threads and
+ * of aecodec_output_size. options may be NULL, and weights where model_id is 0. Pixels are those of docs/format.md, exactly, whatever the region, the threads and
  * the machine. Beside `pixels`, memory does not grow with the height of a picture above 16 megapixels. */
 AECODEC_API aecodec_status aecodec_decode(const aecodec_weights *weights, const void *file, size_t size,
                                           const aecodec_options *options, void *pixels, size_t stride, size_t pixels_size,

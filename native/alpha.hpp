@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Transparency: one value, or lossless WebP files (docs/format.md, section 1.4), which need libwebp or vp8l.hpp.
+// Transparency: one value, or lossless WebP files (docs/format.md, section 1.4).
 
 #pragma once
 

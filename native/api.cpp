@@ -156,9 +156,10 @@ void load(Bytes file, aecodec_weights** weights) {
   }
 }
 
-void decode(const aecodec_weights& weights, Bytes file, const aecodec_options& options, std::uint8_t* pixels,
+void decode(const aecodec_weights* weights, Bytes file, const aecodec_options& options, std::uint8_t* pixels,
             std::size_t stride, std::size_t pixels_size) {
   const aecodec::Header header = aecodec::read_header(file, cap(options.max_pixels));
+  if (header.model_id) need(weights, "weights");
   const aecodec_info info = info_of(header);
   aecodec::Target target;
   target.area = region(options, info.width, info.height);
@@ -174,8 +175,8 @@ void decode(const aecodec_weights& weights, Bytes file, const aecodec_options& o
     refuse("pixels need " + std::to_string(std::uint64_t{stride} * rows + row) + " bytes, got " + std::to_string(pixels_size));
 
   const aecodec::Container container = aecodec::unpack(file, header, aecodec::needed_around(target.area, header));
-  if (header.model_id != weights.model_id)
-    throw Error(AECODEC_OTHER_WEIGHTS, "file needs weights " + hex(header.model_id) + ", present: " + hex(weights.model_id));
+  if (header.model_id && header.model_id != weights->model_id)
+    throw Error(AECODEC_OTHER_WEIGHTS, "file needs weights " + hex(header.model_id) + ", present: " + hex(weights->model_id));
   const aecodec::Alpha alpha(container, target.area);
   if (target.channels % 2 == 0 && !alpha.decodable())
     throw Error(AECODEC_UNSUPPORTED, "this library was built without libwebp, which alpha needs");
@@ -185,9 +186,9 @@ void decode(const aecodec_weights& weights, Bytes file, const aecodec_options& o
   const int threads = static_cast<int>(std::clamp(wanted, 1u, kMaxThreads));
   const aecodec::Size padded{header.padded().right, header.padded().bottom};
   const aecodec::Render render = [&](const aecodec::WindowView& window, const Box& area, std::uint8_t* rgb, std::size_t row_bytes) {
-    weights.receiver.render({window.z, window.y, window.box, padded}, header.level, area, target.factor, threads, rgb, row_bytes);
+    weights->receiver.render({window.z, window.y, window.box, padded}, header.level, area, target.factor, threads, rgb, row_bytes);
   };
-  aecodec::decode(container, weights.prior, alpha, render, target, threads, progress);
+  aecodec::decode(container, header.model_id ? &weights->prior : nullptr, alpha, render, target, threads, progress);
 }
 
 }  // namespace
@@ -273,9 +274,8 @@ aecodec_status aecodec_output_size(const aecodec_info* info, const aecodec_optio
 aecodec_status aecodec_decode(const aecodec_weights* weights, const void* file, size_t size, const aecodec_options* options,
                               void* pixels, size_t stride, size_t pixels_size, aecodec_error* error) {
   return guarded(error, [&] {
-    need(weights, "weights");
     need(pixels, "pixels");
-    decode(*weights, bytes(file, size, "file"), filled(options), static_cast<std::uint8_t*>(pixels), stride, pixels_size);
+    decode(weights, bytes(file, size, "file"), filled(options), static_cast<std::uint8_t*>(pixels), stride, pixels_size);
   });
 }
 

@@ -38,6 +38,11 @@ struct Box {
   // What two boxes share; empty where that is nothing.
   Box intersection(const Box& other) const { return grown(0, other); }
 
+  // The smallest box that holds both.
+  Box united(const Box& other) const {
+    return {std::min(left, other.left), std::min(top, other.top), std::max(right, other.right), std::max(bottom, other.bottom)};
+  }
+
   // This box in a picture whose pixels each stand for factor x factor of them.
   Box reduced(std::int32_t factor) const {
     return {left / factor, top / factor, (right + factor - 1) / factor, (bottom + factor - 1) / factor};

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "error.hpp"
+#include "webp.hpp"
 
 namespace aecodec {
 namespace {
@@ -18,10 +19,12 @@ constexpr std::uint8_t kAncillary = 0x80;  // bit of a section kind: a decoder t
 constexpr std::size_t kFixedSize = 17;     // of the header before constant alpha and CRC
 constexpr std::size_t kFrontSize = 5;      // of a section before its CRC
 constexpr std::size_t kCrcSize = 4;
+constexpr std::size_t kDrawnFront = 5;  // of a tile with drawn pixels: step, length of their data
 constexpr std::size_t kSectionSize = kFrontSize + kCrcSize;
 constexpr std::size_t kMinTileSize = kSectionSize + 8;  // a stream is at least the state of the coder
 constexpr int kMinLevel = 100, kMaxLevel = 10000;
 constexpr int kMaxTile = 64;
+constexpr int kMaxStep = 17;  // of drawn pixels
 
 std::string hex(std::uint32_t value, int digits) {
   std::string text;
@@ -113,6 +116,8 @@ class Sections {
   const std::uint8_t* front_ = nullptr;
 };
 
+bool is_tile(std::uint8_t kind) { return kind == kTile || kind == kDrawn; }
+
 bool is_known(std::uint8_t kind) { return kind == kAlpha || (kind >= kIcc && kind <= kDigest); }
 
 void check_density(Bytes payload) {
@@ -125,6 +130,27 @@ void check_alpha(const Header& header, bool found, Bytes alpha) {
   if ((header.alpha && header.constant_alpha < 0) != found)
     fail(AECODEC_BAD_FILE, "alpha flag is " + std::to_string(header.alpha) + ", alpha sections are " + std::to_string(found));
   if (found && alpha.size == 1) fail(AECODEC_BAD_FILE, "alpha of one byte is not in the header");
+}
+
+Tile read_drawn(Bytes payload, const Box& box) {
+  const std::size_t left = payload.size - std::min(payload.size, kDrawnFront);
+  const std::size_t length = left ? read_u32(payload.data + 1) : 0;
+  if (length < 1 || length > left)
+    fail(AECODEC_BAD_FILE, "drawn pixels of a tile are " + std::to_string(length) + " bytes of " + std::to_string(left));
+  const int step = payload.data[0];
+  if (step % 2 == 0 || step > kMaxStep)
+    fail(AECODEC_BAD_FILE, "step of drawn pixels is " + std::to_string(step) + ", not odd in 1.." + std::to_string(kMaxStep));
+  const Tile tile{{payload.data + kDrawnFront + length, left - length}, {payload.data + kDrawnFront, length}, step};
+  check_webp(tile.drawn, box, "drawn part");
+  return tile;
+}
+
+// REQUIRES: there is a tile i.
+Tile read_tile(std::uint8_t kind, Bytes payload, const Header& header, std::size_t i) {
+  const Tile tile = kind == kDrawn ? read_drawn(payload, header.tile_box(i).intersection(header.bounds())) : Tile{payload, {}, 1};
+  if (!header.model_id && (kind == kTile || tile.stream.size))
+    fail(AECODEC_BAD_FILE, "a tile has a stream, and the header names no weights");
+  return tile;
 }
 
 }  // namespace
@@ -175,7 +201,7 @@ Header read_header(Bytes file, std::uint64_t max_pixels) {
     fail(pixels ? AECODEC_TOO_LARGE : AECODEC_BAD_FILE, "picture of " + std::to_string(header.width) + "x" +
                                                             std::to_string(header.height) + " is outside 1.." +
                                                             std::to_string(max_pixels) + " pixels");
-  if (header.level < kMinLevel || header.level > kMaxLevel)
+  if ((header.level < kMinLevel || header.level > kMaxLevel) && (header.level || header.model_id))
     fail(AECODEC_BAD_FILE, "quality level " + std::to_string(header.level) + " is outside " +
                                std::to_string(kMinLevel) + ".." + std::to_string(kMaxLevel));
   if (header.tile < 1 || header.tile > kMaxTile)
@@ -196,14 +222,15 @@ Container unpack(Bytes file, const Header& header, const Box& area) {
   std::size_t found = 0;  // tiles; more than there should be are counted and not kept
   for (Sections sections(file); sections.next();) {
     const std::uint8_t kind = sections.kind;
-    if (kind == kTile && found < count && header.tile_box(found).intersection(area).empty()) {
+    if (is_tile(kind) && found < count && header.tile_box(found).intersection(area).empty()) {
       container.tiles.emplace_back();
       ++found;
       continue;
     }
     sections.check();
-    if (kind == kTile) {
-      if (found++ < count) container.tiles.push_back(sections.payload);
+    if (is_tile(kind)) {
+      if (found < count) container.tiles.push_back(read_tile(kind, sections.payload, header, found));
+      ++found;
       continue;
     }
     if (!is_known(kind) && !(kind & kAncillary))
@@ -222,7 +249,7 @@ Container unpack(Bytes file, const Header& header, const Box& area) {
 }
 
 Bytes find_section(Bytes file, SectionKind kind) {
-  for (Sections sections(file); sections.next() && sections.kind != kTile;) {
+  for (Sections sections(file); sections.next() && !is_tile(sections.kind);) {
     if (sections.kind != kind) continue;
     sections.check();
     if (kind == kDensity) check_density(sections.payload);

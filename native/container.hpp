@@ -28,6 +28,7 @@ struct Bytes {
 enum SectionKind : std::uint8_t {
   kTile = 0x01,
   kAlpha = 0x02,
+  kDrawn = 0x03,  // a tile with drawn pixels
   kIcc = 0x81,
   kExif = 0x82,
   kXmp = 0x83,
@@ -38,8 +39,8 @@ enum SectionKind : std::uint8_t {
 struct Header {
   std::int32_t width = 0;      // pixels, 1..65535
   std::int32_t height = 0;     // pixels, 1..65535
-  int level = 0;               // quality in hundredths, 100..10000
-  std::uint32_t model_id = 0;  // first 4 bytes of the SHA-256 of the weights, little-endian
+  int level = 0;               // quality in hundredths, 100..10000, or 0: lossless, or with a bound of the loss
+  std::uint32_t model_id = 0;  // first 4 bytes of the SHA-256 of the weights, little-endian, or 0: none are needed
   std::int32_t tile = 0;       // side of a tile in kStride pixels, 1..64
   bool gray = false;
   bool alpha = false;
@@ -58,18 +59,27 @@ struct Header {
   Box tile_box(std::size_t i) const;
 };
 
+// What a file holds of a tile.
+struct Tile {
+  Bytes stream;  // of its symbols; may be nothing where pixels are drawn
+  Bytes drawn;   // WebP file of pixels, nothing without any
+  int step = 1;  // of their values
+
+  bool coded() const { return stream.size || !drawn.size; }  // whether networks make some of its pixels
+};
+
 // A file taken apart. It points into the bytes of the file.
 struct Container {
   Header header;
-  Bytes alpha;               // payload of the alpha section, nothing without one
-  std::vector<Bytes> tiles;  // the stream of each tile; nothing where it was not asked for
+  Bytes alpha;              // payload of the alpha section, nothing without one
+  std::vector<Tile> tiles;  // in the order of the file; with nothing in it where it was not asked for
 };
 
 // The header of a file, of which the first kHeaderSize + 1 bytes are enough. Throws Error.
 Header read_header(Bytes file, std::uint64_t max_pixels);
 
-// Take a file apart and check everything but the streams and what is in the alpha of tiles. Tiles that share nothing with
-// `area` are neither read nor checked. Throws Error.
+// Take a file apart and check everything but the streams, what is in the alpha of tiles and what is behind the front of their
+// drawn pixels. Tiles that share nothing with `area` are neither read nor checked. Throws Error.
 Container unpack(Bytes file, const Header& header, const Box& area);
 
 // The payload of a section before the tiles, nothing where there is none. Throws Error.

@@ -7,8 +7,10 @@
 #include <new>
 #include <vector>
 
+#include "drawn.hpp"
 #include "error.hpp"
 #include "parallel.hpp"
+#include "webp.hpp"
 
 namespace aecodec {
 namespace {
@@ -73,61 +75,83 @@ class Window {
 // One decode.
 class Decoding {
  public:
-  Decoding(const Container& container, const Prior& prior, const Alpha& alpha, const Render& render, const Target& target,
+  Decoding(const Container& container, const Prior* prior, const Alpha& alpha, const Render& render, const Target& target,
            int threads, const std::function<bool(double)>& progress, const Limits& limits)
       : container_(container), header_(container.header), prior_(prior), alpha_(alpha), render_(render), target_(target),
-        threads_(threads), progress_(progress), limits_(limits), reader_(prior, container.header.level),
-        frame_(target.area.reduced(target.factor)) {}
+        threads_(threads), progress_(progress), limits_(limits), frame_(target.area.reduced(target.factor)) {}
 
   void run() {
-    const Box area = target_.area, needed = needed_around(area, header_);
+    Box coded;  // all that networks make, and what is between
+    std::vector<std::size_t> drawn;
+    for (std::size_t i = 0; i < container_.tiles.size(); ++i) {
+      const Box box = header_.tile_box(i).intersection(target_.area);
+      if (box.empty()) continue;
+      const Tile& tile = container_.tiles[i];
+      if (tile.coded()) coded = coded.empty() ? box : coded.united(box);
+      if (tile.drawn.size) drawn.push_back(i);
+    }
+    if (!drawn.empty() && !has_webp())
+      throw Error(AECODEC_UNSUPPORTED, "this library was built without libwebp, which drawn pixels need");
+    all_ = pixels(coded) + static_cast<double>(drawn.size()) * pixels(header_.tile_box(0));
+    tell();
+    if (!coded.empty()) render_all(coded);
+    draw_all(drawn);
+    if (target_.channels % 2 == 0) write_alpha();
+    done_ = all_;
+    tell();
+  }
+
+ private:
+  static double pixels(const Box& box) { return box.empty() ? 0 : static_cast<double>(box.width()) * box.height(); }
+
+  void tell() const {
+    if (progress_ && !progress_(std::min(done_ / all_, 1.0))) throw Error(AECODEC_CANCELLED, "cancelled");
+  }
+
+  void render_all(const Box& area) {
+    const TileReader reader(*prior_, header_.level);
+    const Box needed = needed_around(area, header_);
     const std::int32_t side = header_.tile_side();
     const Box tiles = needed.aligned(side).intersection(header_.padded());  // whole ones
     const std::int32_t strip = height_within(limits_.window, tiles.width(), side);
     const std::int32_t step = progress_ ? height_within(limits_.progress, area.width(), kStride) : header_.padded().bottom;
-    tell(0);
-    Window window(prior_, {tiles.left, tiles.top, tiles.right, tiles.top});
+    Window window(*prior_, {tiles.left, tiles.top, tiles.right, tiles.top});
     std::int32_t done = area.top;
     for (std::int32_t parsed = tiles.top; parsed < tiles.bottom;) {
       const std::int32_t next = std::min(parsed + strip, tiles.bottom);
       const std::int32_t kept = std::min(parsed, std::max(done / kStride * kStride - kHalo, tiles.top));
-      Window moved(prior_, {tiles.left, kept, tiles.right, next});
+      Window moved(*prior_, {tiles.left, kept, tiles.right, next});
       moved.copy(window);
       window = std::move(moved);
-      parse(window, {tiles.left, parsed, tiles.right, next});
+      parse(reader, window, {tiles.left, parsed, tiles.right, next});
       parsed = next;
       const std::int32_t ready = parsed == tiles.bottom ? area.bottom : std::min(area.bottom, parsed - kHalo);
       while (done < ready) {
-        const std::int32_t end = std::min(ready, done / kStride * kStride + step);
-        render(window, {area.left, done, area.right, end});
-        done = end;
-        tell(static_cast<double>(done - area.top) / area.height());
+        const Box part{area.left, done, area.right, std::min(ready, done / kStride * kStride + step)};
+        render(window, part);
+        done = part.bottom;
+        done_ += pixels(part);
+        tell();
       }
     }
-    if (target_.channels % 2 == 0) write_alpha();
-    tell(1);
   }
 
- private:
-  void tell(double done) const {
-    if (progress_ && !progress_(std::min(done, 1.0))) throw Error(AECODEC_CANCELLED, "cancelled");
-  }
-
-  // The tiles of a part of the window.
-  void parse(Window& window, const Box& part) const {
+  // The tiles of a part of the window. Symbols of those without a stream stay 0.
+  void parse(const TileReader& reader, Window& window, const Box& part) const {
     std::vector<std::size_t> tiles;
     for (std::size_t i = 0; i < container_.tiles.size(); ++i)
-      if (!header_.tile_box(i).intersection(part).empty()) tiles.push_back(i);
+      if (container_.tiles[i].coded() && !header_.tile_box(i).intersection(part).empty()) tiles.push_back(i);
     parallel(tiles.size(), threads_, [&](std::size_t i) {
       const Box box = header_.tile_box(tiles[i]);
-      reader_.read(container_.tiles[tiles[i]], cells(box.height(), kStride), cells(box.width(), kStride), window.z_at(box),
-                   window.y_at(box));
+      reader.read(container_.tiles[tiles[i]].stream, cells(box.height(), kStride), cells(box.width(), kStride),
+                  window.z_at(box), window.y_at(box));
     });
   }
 
   void render(const Window& window, const Box& area) {
     const Box shown = area.reduced(target_.factor);
-    std::uint8_t* out = target_.pixels + static_cast<std::size_t>(shown.top - frame_.top) * target_.stride;
+    std::uint8_t* out = target_.pixels + static_cast<std::size_t>(shown.top - frame_.top) * target_.stride +
+                        static_cast<std::size_t>(shown.left - frame_.left) * static_cast<std::size_t>(target_.channels);
     if (target_.channels == 3 && !header_.gray) return render_(window.view(), area, out, target_.stride);
     const std::size_t row = 3 * static_cast<std::size_t>(shown.width());
     rgb_.resize(row * static_cast<std::size_t>(shown.height()));
@@ -144,6 +168,20 @@ class Decoding {
     }
   }
 
+  // Over what was rendered: each tile is decoded once, and as many at once as memory allows.
+  void draw_all(const std::vector<std::size_t>& tiles) {
+    const Box largest = header_.tile_box(0);
+    const std::int32_t size = largest.width() * largest.height();
+    const int threads = std::clamp(limits_.drawn / size, 1, threads_);
+    const std::size_t batch = progress_ ? static_cast<std::size_t>(std::max(threads, limits_.progress / size)) : tiles.size();
+    for (std::size_t first = 0; first < tiles.size(); first += batch) {
+      const std::size_t count = std::min(batch, tiles.size() - first);
+      parallel(count, threads, [&](std::size_t i) { draw(container_, tiles[first + i], target_); });
+      done_ += static_cast<double>(count) * size;
+      tell();
+    }
+  }
+
   void write_alpha() const {
     parallel(alpha_.tiles().size(), threads_, [&](std::size_t i) {
       const auto channels = static_cast<std::size_t>(target_.channels);
@@ -153,15 +191,15 @@ class Decoding {
 
   const Container& container_;
   const Header& header_;
-  const Prior& prior_;
+  const Prior* prior_;
   const Alpha& alpha_;
   const Render& render_;
   const Target& target_;
   const int threads_;
   const std::function<bool(double)>& progress_;
   const Limits& limits_;
-  const TileReader reader_;
   const Box frame_;                // the area in the reduced picture
+  double done_ = 0, all_ = 1;      // pixels, those of drawn tiles besides
   std::vector<std::uint8_t> rgb_;  // of the part that was rendered last
 };
 
@@ -169,7 +207,7 @@ class Decoding {
 
 Box needed_around(const Box& area, const Header& header) { return area.aligned(kStride).grown(kHalo, header.padded()); }
 
-void decode(const Container& container, const Prior& prior, const Alpha& alpha, const Render& render, const Target& target,
+void decode(const Container& container, const Prior* prior, const Alpha& alpha, const Render& render, const Target& target,
             int threads, const std::function<bool(double)>& progress, const Limits& limits) {
   Decoding(container, prior, alpha, render, target, threads, progress, limits).run();
 }

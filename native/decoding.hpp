@@ -37,11 +37,13 @@ using Render = std::function<void(const WindowView& window, const Box& area, std
 // What is held or done at once, in pixels; at least 512 rows, since halos cost time.
 struct Limits {
   std::int32_t window = 1 << 24;    // of the padded picture whose symbols are held: 3 bytes each for the largest model
-  std::int32_t progress = 1 << 22;  // rendered between two calls of progress
+  std::int32_t progress = 1 << 22;  // rendered or painted between two calls of progress
+  std::int32_t drawn = 1 << 25;     // of tiles whose drawn pixels are painted at once: 8 bytes each
 };
 
-// Writes the target. Throws Error; AECODEC_CANCELLED where progress, called with what is done (0..1), returns false.
-void decode(const Container& container, const Prior& prior, const Alpha& alpha, const Render& render, const Target& target,
+// Writes the target. `prior` and `render` are used, and may not be nothing, where a tile of the area has a stream. Throws Error;
+// AECODEC_CANCELLED where progress, called with what is done (0..1), returns false.
+void decode(const Container& container, const Prior* prior, const Alpha& alpha, const Render& render, const Target& target,
             int threads, const std::function<bool(double)>& progress, const Limits& limits = {});
 
 }  // namespace aecodec

@@ -7,8 +7,6 @@
 #include <cstdlib>
 #include <numeric>
 
-#include "error.hpp"
-
 namespace aecodec {
 namespace {
 
@@ -23,7 +21,9 @@ constexpr std::size_t kNearby = 120;  // distances that stand for pixels above a
 constexpr Argb kBlack = 0xFF000000;
 constexpr int kShifts[] = {0, 8, 16, 24};
 
-[[noreturn]] void fail() { throw Error(AECODEC_BAD_FILE, "alpha is no sound WebP file"); }
+struct Unsound {};
+
+[[noreturn]] void fail() { throw Unsound(); }
 
 std::size_t divided(std::size_t size, std::size_t bits) { return (size + (std::size_t{1} << bits) - 1) >> bits; }
 
@@ -302,9 +302,7 @@ Image from_palette(const Transform& transform, const Image& packed, std::size_t 
   return image;
 }
 
-}  // namespace
-
-std::vector<std::uint8_t> decode_vp8l(Bytes file, std::size_t width, std::size_t height) {
+Image decode(Bytes file, std::size_t width, std::size_t height) {
   if (file.size < kFront) fail();
   const std::size_t size = read_u32(file.data + kFront - 4);
   if (size > file.size - kFront) fail();
@@ -338,9 +336,23 @@ std::vector<std::uint8_t> decode_vp8l(Bytes file, std::size_t width, std::size_t
     if (transform->kind == Kind::kSubtractGreen)
       for (Argb& pixel : image) pixel = sum(pixel, (pixel >> 8 & 255) * 0x00010001);
   }
-  std::vector<std::uint8_t> green(image.size());
-  std::transform(image.begin(), image.end(), green.begin(), [](Argb pixel) { return static_cast<std::uint8_t>(pixel >> 8); });
-  return green;
+  return image;
+}
+
+}  // namespace
+
+std::vector<std::uint8_t> decode_vp8l(Bytes file, std::size_t width, std::size_t height) {
+  Image image;
+  try {
+    image = decode(file, width, height);
+  } catch (const Unsound&) {
+    return {};
+  }
+  std::vector<std::uint8_t> rgba(4 * image.size());
+  std::uint8_t* out = rgba.data();
+  for (const Argb pixel : image)
+    for (const int shift : {16, 8, 0, 24}) *out++ = static_cast<std::uint8_t>(pixel >> shift);
+  return rgba;
 }
 
 }  // namespace aecodec

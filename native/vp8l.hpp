@@ -11,7 +11,7 @@
 
 namespace aecodec {
 
-// The green channel of a WebP file that holds VP8L of width x height pixels. Throws Error for what is not sound.
+// Pixels RGBA of a WebP file that holds VP8L of width x height pixels; nothing for what is not sound.
 std::vector<std::uint8_t> decode_vp8l(Bytes file, std::size_t width, std::size_t height);
 
 }  // namespace aecodec

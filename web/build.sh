@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' ../pyproject.toml)
-sources=(alpha api container decoding sha256 tile vp8l weights receiver kernels/kernel kernels/plain kernels/wasm)
+sources=(alpha api container decoding drawn sha256 tile vp8l webp weights receiver kernels/kernel kernels/plain kernels/wasm)
 exports=malloc,free,aecodec_weights_load,aecodec_weights_model_id,aecodec_read_info,aecodec_read_section,aecodec_output_size,aecodec_decode
 # Exceptions of WebAssembly itself cost nothing where none is thrown, and need no JavaScript.
 flags=(-std=c++17 -O3 -fwasm-exceptions -fno-rtti -Wall -Wextra -DAECODEC_STATIC -DAECODEC_VP8L "-DAECODEC_VERSION=\"$version\"" -I ../native)

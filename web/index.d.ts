@@ -4,10 +4,10 @@
 export interface Header {
   width: number; // pixels, 1..65535
   height: number;
-  quality: number; // 1..100
+  quality: number; // 1..100; 0: lossless, or each value within a bound that was asked for
   gray: boolean;
   alpha: boolean;
-  modelId: number; // of the weights that it needs
+  modelId: number; // of the weights that it needs; 0: none
   tile: number; // side in pixels
   tileColumns: number;
   tileRows: number;

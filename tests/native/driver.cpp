@@ -6,6 +6,7 @@
 //   driver symbols WEIGHTS FILE...     header fields and SHA-256 of the symbols
 //   driver weights FILE...             model_id
 //   driver paint WEIGHTS (FILE X Y WIDTH HEIGHT FACTOR CHANNELS THREADS OUT)...     size of the pixels in OUT
+//   driver vp8l (FILE WIDTH HEIGHT OUT)...     how many bytes RGBA vp8l.cpp wrote to OUT
 
 #include <cstdio>
 #include <fstream>
@@ -20,6 +21,7 @@
 #include "paint.hpp"
 #include "sha256.hpp"
 #include "tile.hpp"
+#include "vp8l.hpp"
 #include "weights.hpp"
 
 namespace {
@@ -65,9 +67,10 @@ std::string symbols(const Prior& prior, const File& file) {
   std::vector<std::int16_t> y(prior.M() * rows * columns * 16);
   const TileReader reader(prior, header.level);
   for (std::size_t i = 0; i < container.tiles.size(); ++i) {
+    if (!container.tiles[i].coded()) continue;
     const Box box = header.tile_box(i);
     const auto left = static_cast<std::size_t>(box.left / kStride), top = static_cast<std::size_t>(box.top / kStride);
-    reader.read(container.tiles[i], static_cast<std::size_t>(box.height() / kStride), static_cast<std::size_t>(box.width() / kStride),
+    reader.read(container.tiles[i].stream, static_cast<std::size_t>(box.height() / kStride), static_cast<std::size_t>(box.width() / kStride),
                 {z.data() + top * columns + left, rows * columns, columns},
                 {y.data() + 4 * (top * 4 * columns + left), 16 * rows * columns, 4 * columns});
   }
@@ -83,6 +86,10 @@ std::string symbols(const Prior& prior, const File& file) {
   return text + hex(sha256.digest());
 }
 
+void write(const char* path, const std::vector<std::uint8_t>& data) {
+  std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(data.data()), static_cast<std::streamsize>(data.size()));
+}
+
 std::string painted(const Prior& prior, const File& file, const std::vector<int>& numbers, const char* out) {
   const Header header = read_header(file.bytes(), kMaxPixels);
   Target target;
@@ -95,12 +102,12 @@ std::string painted(const Prior& prior, const File& file, const std::vector<int>
   target.pixels = pixels.data();
   const Container container = unpack(file.bytes(), header, needed_around(target.area, header));
   const Size padded{header.padded().right, header.padded().bottom};
-  decode(container, prior, Alpha(container, target.area),
+  decode(container, &prior, Alpha(container, target.area),
          [&](const WindowView& window, const Box& area, std::uint8_t* rgb, std::size_t row_bytes) {
            paint(window.z, window.y, window.box, padded, area, target.factor, rgb, row_bytes);
          },
          target, numbers[6], [](double) { return true; }, {1, 1});  // as many windows as there can be
-  std::ofstream(out, std::ios::binary).write(reinterpret_cast<const char*>(pixels.data()), static_cast<std::streamsize>(pixels.size()));
+  write(out, pixels);
   return std::to_string(frame.width()) + " " + std::to_string(frame.height());
 }
 
@@ -128,6 +135,13 @@ int main(int argc, char** argv) {
       std::vector<int> numbers;
       for (int i = 1; i < 8; ++i) numbers.push_back(std::stoi(job[i]));
       report([&] { return painted(prior, File(job[0]), numbers, job[8]); });
+    }
+  } else if (command == "vp8l") {
+    for (char** job = argv + 2; job + 4 <= argv + argc; job += 4) {
+      const File file(job[0]);
+      const std::vector<std::uint8_t> pixels = decode_vp8l(file.bytes(), std::stoul(job[1]), std::stoul(job[2]));
+      write(job[3], pixels);
+      report([&] { return std::to_string(pixels.size()); });
     }
   } else {
     return 2;

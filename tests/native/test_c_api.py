@@ -290,6 +290,7 @@ def test_wrong_options_are_refused(
 
 def test_nothing_in_place_of_arguments_is_refused(library: Library, weights: ctypes.c_void_p) -> None:
     size = ctypes.c_size_t
+    coded = (GOLDEN / "gray.aec").read_bytes()
     for name, arguments in (
         ("weights_load", (None, size(9), ctypes.byref(ctypes.c_void_p()))),
         ("weights_load", (b"", size(0), None)),
@@ -297,7 +298,7 @@ def test_nothing_in_place_of_arguments_is_refused(library: Library, weights: cty
         ("read_info", (None, size(9), ctypes.c_uint64(0), ctypes.byref(Info()))),
         ("read_info", (b"", size(0), ctypes.c_uint64(0), None)),
         ("read_section", (b"", size(0), 0x81, None, None)),
-        ("decode", (None, b"", size(0), None, b"", size(0), size(0))),
+        ("decode", (None, coded, size(len(coded)), None, b"", size(0), size(0))),
         ("decode", (weights, b"", size(0), None, None, size(0), size(0))),
         ("decode", (weights, b"", size(0), ctypes.byref(Options()), b"", size(0), size(0))),
     ):

@@ -22,15 +22,16 @@ TINY = DATA / "tiny.safetensors"
 REACH = 128
 
 
-def painted(codec: Codec, data: bytes, area: Box, factor: int) -> NDArray[np.uint8]:
-    """What paint.hpp makes of a file: [h, w, 3]."""
-    z, y = codec.decode_symbols(data)
+def painted(z: NDArray[np.int8], y: NDArray[np.int16], area: Box, factor: int) -> NDArray[np.uint8]:
+    """What paint.hpp makes of symbols: [h, w, 3]."""
     frame = area.reduced(factor)
     rows, columns = np.mgrid[frame.top : frame.bottom, frame.left : frame.right]
     top, left = rows * factor, columns * factor
     cell_top, cell_left = top // 64 * 64, left // 64 * 64
 
-    def at(symbols: NDArray[np.int16], stride: int, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.intp]:
+    def at(
+        symbols: NDArray[np.signedinteger], stride: int, i: NDArray[np.intp], j: NDArray[np.intp]
+    ) -> NDArray[np.intp]:
         i, j = i // stride, j // stride
         inside = (i >= 0) & (j >= 0) & (i < symbols.shape[0]) & (j < symbols.shape[1])
         return np.where(inside, symbols[np.where(inside, i, 0), np.where(inside, j, 0)], 0).astype(int)
@@ -43,7 +44,7 @@ def painted(codec: Codec, data: bytes, area: Box, factor: int) -> NDArray[np.uin
 
 def expected(codec: Codec, data: bytes, area: Box, factor: int, channels: int) -> NDArray[np.uint8]:
     header = read_header(data)
-    pixels = painted(codec, data, area, factor)
+    pixels = painted(*codec.decode_symbols(data), area, factor)
     if header.gray:
         pixels = np.repeat((pixels.sum(-1, keepdims=True) + 1) // 3, 3, -1).astype(np.uint8)
     pixels = pixels[..., :1] if channels < 3 else pixels

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import re
+import shutil
 import struct
 import subprocess
 from dataclasses import replace
@@ -17,14 +18,15 @@ import numpy as np
 import pytest
 from make_golden import CONTEXT_GOLDEN, GOLDEN, SHIPPED_GOLDEN
 from make_invalid import INVALID, cases, golden
+from native.drawing import blended, drawn_over, lossless, random_part, shown_boxes, whole
 from PIL import ExifTags, Image, ImageOps
 from playwright.sync_api import Browser, Page
 from support import DATA
 from web.conftest import WEB, Site
 
 import aecodec
-from aecodec import Codec
-from aecodec.format.container import SectionKind, pack, unpack
+from aecodec import Codec, read_header
+from aecodec.format.container import Header, SectionKind, pack, unpack
 
 pytestmark = [pytest.mark.xdist_group("web"), pytest.mark.slow]  # it is built once, in half a minute
 TINY = DATA / "tiny.safetensors"
@@ -221,6 +223,46 @@ def test_png_is_turned_as_its_exif_block_says(node: str, dist: Path, tiny: Codec
         )
 
 
+def without_weights(folder: Path) -> dict[str, tuple[Path, Image.Image]]:
+    """Files without networks, by name, and their pictures."""
+    rng = np.random.default_rng(3)
+    found = {}
+    for name, gray in (("color", False), ("gray", True)):
+        header = Header(150, 100, 0, 0, gray=gray, tile=1)
+        parts = [random_part(rng, box, everything=True) for box in shown_boxes(header)]
+        path = folder / f"{name}-without-weights.aec"
+        path.write_bytes(lossless(header, parts, flags=int(gray)))
+        found[name] = path, Image.fromarray(whole(header, dict(enumerate(parts)))[0])
+    return found
+
+
+@SIMD
+def test_files_without_networks_need_no_weights_in_node(node: str, dist: Path, tmp_path: Path, simd: bool) -> None:
+    files = without_weights(tmp_path).values()
+    bare = tmp_path / "dist"  # where none could be found
+    shutil.copytree(dist, bare, ignore=shutil.ignore_patterns("*.gz"))
+    results = run(node, bare, [path for path, _ in files], simd=simd, weights="")
+    assert results == [digest(picture) for _, picture in files]
+    path, picture = without_weights(tmp_path)["color"]
+    results = run(node, bare, [path], weights="", region=[70, 64, 80, 20])
+    assert results == [digest(picture.crop((70, 64, 150, 84)))]
+    said = subprocess.run([node, bare / "cli.js", "info", path], capture_output=True, check=True)
+    assert (json.loads(said.stdout)["quality"], json.loads(said.stdout)["modelId"]) == (0, 0)
+
+
+def test_drawn_pixels_over_those_of_networks_in_node(node: str, dist: Path, tiny: Codec, tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    files, expected = [], []
+    for name in ("tiles", "gray"):
+        header = read_header(golden(name))
+        parts = {i: random_part(rng, box, everything=False) for i, box in enumerate(shown_boxes(header)) if i % 2 == 0}
+        files.append(tmp_path / f"{name}.aec")
+        files[-1].write_bytes(drawn_over(golden(name), parts))
+        rendered = np.asarray(opened(GOLDEN / f"{name}.png").convert("RGB"))
+        expected.append(digest(Image.fromarray(blended(rendered, header, parts, header.bounds, 1))))
+    assert run(node, dist, files) == expected
+
+
 # -- In a browser ----------------------------------------------------------------------------------------------------
 
 IN_PAGE = """async ([simd, files]) => {
@@ -375,6 +417,15 @@ def test_service_worker_decodes_on_the_second_load_without_a_network(page: Page,
     assert page.evaluate("fetch('data/golden/gray.aec').then((r) => r.arrayBuffer()).then((b) => b.byteLength)") == len(
         golden("gray")
     )
+
+
+def test_files_without_networks_fetch_no_weights(page: Page, site: Site) -> None:
+    (site.folder / "empty.html").write_text("<!doctype html><title>empty</title>")
+    path, picture = without_weights(site.folder)["color"]
+    page.goto(f"{site.url}/empty.html")
+    code = IN_PAGE.replace('await api.addWeights(new URL("/data/tiny.safetensors", location.href));', "")
+    assert page.evaluate(code, [True, [f"/{path.name}"]]) == [digest(picture)]
+    assert not [request for request in site.requests if "receiver" in request or "safetensors" in request]
 
 
 def test_shipped_weights_are_fetched_once(page: Page, site: Site) -> None:

@@ -9,6 +9,7 @@ const INFO_FIELDS = ["width", "height", "channels", "level", "modelId", "tile", 
 const INFO_SIZE = 32, ERROR_SIZE = 260, OPTIONS_SIZE = 56;
 const ICC = 0x81, EXIF = 0x82;
 const RGBA = 4;
+const NO_MODEL = 0; // model id of files that need no weights
 // Of aecodec_status, by number.
 const NAMES = ["", "InputError", "FormatError", "TruncatedError", "UnsupportedError", "UnsupportedError", "FormatError",
   "InputError", "InputError", "CodecError", "CodecError", "CodecError"];
@@ -109,6 +110,16 @@ async function shipped(id) {
   }
 }
 
+async function weightsOf(id) {
+  if (!pending.has(id)) pending.set(id, shipped(id));
+  try {
+    return await pending.get(id);
+  } catch (error) {
+    pending.delete(id);
+    throw error;
+  }
+}
+
 async function module() {
   compiled ??= read(new URL(simd ? "./aecodec-simd.wasm" : "./aecodec.wasm", import.meta.url)).then((data) => WebAssembly.compile(data));
   try {
@@ -202,7 +213,7 @@ class Library {
       const width = this.view().getUint32(out, true), height = this.view().getUint32(out + 4, true);
       const bytes = RGBA * width * height;
       return this.within([bytes], (pixels) => {
-        this.call("aecodec_decode", this.weights.get(info.modelId), pointer, size, options, pixels, RGBA * width, bytes);
+        this.call("aecodec_decode", this.weights.get(info.modelId) ?? 0, pointer, size, options, pixels, RGBA * width, bytes);
         return { width, height, data: new Uint8ClampedArray(this.c.memory.buffer, pixels, bytes).slice() };
       });
     });
@@ -254,14 +265,10 @@ export async function readHeader(data, options = {}) {
 export async function decode(data, options = {}) {
   const bytes = asBytes(data), all = settings(options);
   const { modelId: id } = await readHeader(bytes, options);
-  if (!pending.has(id)) pending.set(id, shipped(id));
-  const weights = await pending.get(id).catch((error) => {
-    pending.delete(id);
-    throw error;
-  });
+  const weights = id === NO_MODEL ? undefined : await weightsOf(id);
   return using((library) => library.with(bytes, (pointer, size) => {
     const info = library.info(pointer, size, all.maxPixels);
-    library.load(id, weights);
+    if (weights) library.load(id, weights);
     const picture = library.decode(pointer, size, info, all);
     picture.header = described(info);
     if (options.metadata)
