@@ -5,15 +5,18 @@ from __future__ import annotations
 import struct
 import zlib
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 from support import z_tables
 
 from aecodec import CodecError, FormatError, TruncatedError, UnsupportedError, weights
 from aecodec.coding.entropy import encode_symbols
-from aecodec.format.container import HEADER_SIZE, Header, SectionKind, Tile, pack, unpack
+from aecodec.format.container import HEADER_SIZE, LOSSLESS_LEVEL, NO_MODEL, Header, SectionKind, Tile, pack, unpack
+from aecodec.format.webp import encode_webp
 
 DATA = Path(__file__).parent / "data"
 INVALID = DATA / "invalid"
@@ -77,6 +80,35 @@ def with_alpha(payload: bytes) -> bytes:
     return pack(header, sections | {SectionKind.ALPHA: payload}, tiles)
 
 
+def drawn_tile(data: bytes, *, step: int = 1, missing: int = 0, stream: bytes = b"", model_id: int = NO_MODEL) -> bytes:
+    """A file of 64x64 whose only tile is drawn; its data lacks some bytes that it claims."""
+    header = Header(64, 64, LOSSLESS_LEVEL if model_id == NO_MODEL else 5000, model_id)
+    payload = struct.pack("<BI", step, len(data) + missing) + data + stream
+    return pack(header, {}, []) + section(3, payload)
+
+
+def drawn_cases(stream: bytes) -> dict[str, Case]:
+    def webp(alpha: int, rows: int = 64) -> bytes:
+        return encode_webp(np.full((rows, 64, 4), alpha, np.uint8), quality=50, method=0)
+
+    good = webp(255)
+    lossy = BytesIO()
+    Image.new("RGB", (64, 64)).save(lossy, "WEBP", quality=50)
+    return {
+        "drawn-even-step": Case(drawn_tile(good, step=2), FormatError, "step of drawn pixels is 2"),
+        "drawn-step-of-19": Case(drawn_tile(good, step=19), FormatError, "step of drawn pixels is 19"),
+        "drawn-length": Case(drawn_tile(good, missing=1), FormatError, "drawn pixels of a tile are"),
+        "drawn-nothing": Case(drawn_tile(b"", stream=bytes(30)), FormatError, "drawn pixels of a tile are 0 bytes"),
+        "drawn-of-another-size": Case(drawn_tile(webp(255, 32)), FormatError, "drawn part is 64x32, its tile 64x64"),
+        "drawn-not-lossless": Case(drawn_tile(lossy.getvalue()), FormatError, "not a lossless WebP file"),
+        "drawn-broken-webp": Case(drawn_tile(good[:-4]), FormatError, "drawn part is no sound WebP file"),
+        "drawn-by-half": Case(drawn_tile(webp(128)), FormatError, "drawn by half"),
+        "drawn-in-part-without-stream": Case(drawn_tile(webp(0)), FormatError, "pixels that are not drawn"),
+        "stream-without-weights": Case(drawn_tile(good, stream=stream), FormatError, "the header names no weights"),
+        "level-0-with-weights": Case(reheader(one_tile(stream), level=0), FormatError, "quality level 0 is outside"),
+    }
+
+
 def cases() -> dict[str, Case]:
     """Every defect, and the error that tells it."""
     gray, tiles, metadata, alpha = (golden(name) for name in ("gray", "tiles", "metadata", "alpha"))
@@ -133,6 +165,7 @@ def cases() -> dict[str, Case]:
         "alpha-broken-webp": Case(
             with_alpha(masks[: webp + 25] + bytes(8) + masks[webp + 33 :]), FormatError, "alpha is no sound WebP file"
         ),
+        **drawn_cases(stream),
         "stream-of-half-a-word": Case(one_tile(stream + b"xx"), FormatError, "no whole number of words"),
         "stream-state": Case(one_tile(bytes(8)), FormatError, "impossible state"),
         "stream-truncated": Case(one_tile(stream[:-4], gray), TruncatedError, "data is truncated"),

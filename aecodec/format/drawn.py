@@ -56,7 +56,10 @@ def paint(pixels: NDArray[np.uint8], tile: Tile, box: Box, header: Header, area:
     part = shared.relative_to(box).cells(1)
     channels = (1, 1, 1) if header.gray else (0, 1, 2)
     colors = multiplied(values[part][:, :, channels], tile.step)
-    _blend(pixels[shared.reduced(factor).relative_to(frame).cells(1)], colors, mask[part], factor)
+    shown = pixels[shared.reduced(factor).relative_to(frame).cells(1)]
+    if header.gray:
+        shown[:] = (shown.sum(2, keepdims=True, dtype=np.uint16) + 1) // 3
+    _blend(shown, colors, mask[part], factor)
 
 
 def drawn_pixels(tiles: Sequence[Tile], header: Header) -> int:

@@ -204,7 +204,7 @@ def test_the_same_pixels_by_region_threads_stride_and_channels(
 
 @pytest.mark.parametrize(
     ("model", "name"),
-    [(DATA / "tiny.safetensors", "golden/alpha"), (DATA / "tiny.safetensors", "golden/1x4096_tall")]
+    [(DATA / "tiny.safetensors", f"golden/{name}") for name in ("alpha", "1x4096_tall", "drawn", "lossless")]
     + [(shipped_path(name), f"golden_shipped/{name}") for name in SHIPPED],
 )
 def test_golden_files_decode_to_their_pictures(library: Library, model: Path, name: str) -> None:
