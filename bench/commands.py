@@ -316,3 +316,14 @@ def fit_search(shards: tuple[Path, ...], model: str, pictures: int, out: Path) -
     from bench.search import fit
 
     fit(shards, model, out, pictures)
+
+
+@main.command()
+@click.option("--model", default="m", show_default=True)
+@click.option("--fitted", type=click.IntRange(2), default=30, show_default=True, help="Good pictures to fit to.")
+@click.option("--count", type=click.IntRange(4), default=24, show_default=True, help="Good and bad ones, each.")
+def anomalies(model: str, fitted: int, count: int) -> None:
+    """How well defects are found on surfaces, of which three are in scikit-image, beside reconstruction errors."""
+    from bench.anomalies import measure
+
+    measure(model, fitted, count)
