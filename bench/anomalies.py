@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,3 +133,19 @@ def _figures(right: Sequence[Map], wrong: Sequence[Map], broken: Sequence[Sample
 def _of_kind(highest: NDArray[np.float32], wrong: Sequence[Map], broken: Sequence[Sample], defect: str) -> float:
     of_kind = [cells.max() for cells, sample in zip(wrong, broken, strict=True) if sample.defect == defect]
     return auroc(highest, np.array(of_kind))
+
+
+def draw(target: Path, model: str, fitted: int) -> None:
+    """Write a picture: a defect of each kind on some surfaces, and below each what the default method makes of it."""
+    shown = ("gravel", "woven", "wood", "studs")
+    sheet = Image.new("RGB", (len(shown) * (SIDE + 4) - 4, 2 * SIDE + 4), "white")
+    for column, surface in enumerate(shown):
+        pictures = [sample.image for sample in good(surface, fitted, _SEED, fitting=True)]
+        detector = AnomalyDetector(model=model, threads=1).fit(pictures)
+        sample = list(bad(surface, len(DEFECTS), _SEED))[column]
+        (found,) = detector.look([sample.image])
+        if isinstance(found, Exception):
+            raise found
+        for row, image in enumerate((sample.image, detector.heatmap(found))):
+            sheet.paste(image, (column * (SIDE + 4), row * (SIDE + 4)))
+    sheet.save(target, quality=80)

@@ -335,9 +335,9 @@ def _parts(rows: Rows) -> Iterator[Rows]:
 
 def _read_arrays(arrays: dict[str, Rows], method: str, channels: int) -> Gaussian | Neighbors:
     """Raises InputError for arrays that are not those of a detector."""
-    shapes = {"center": (channels,), "whitening": (channels, channels)}
+    shapes: dict[str, tuple[int, ...]] = {"center": (channels,), "whitening": (channels, channels)}
     if method == "neighbors":
-        shapes["core"] = (len(arrays["core"]), channels)
+        shapes["core"] = (*arrays["core"].shape[:1], channels)
     for name, shape in shapes.items():
         array = arrays[name]
         if array.dtype != np.float32 or array.shape != shape or not array.size or not np.all(np.isfinite(array)):
