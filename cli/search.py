@@ -6,10 +6,10 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import click
@@ -18,7 +18,7 @@ from PIL import Image
 from aecodec import InputError, PictureWarning
 from aecodec.cli.batch import check_failures, files_bar
 from aecodec.cli.files import check_target, image_file, image_format, is_stream, open_data, replace_file
-from aecodec.cli.folders import Job, Outcome, failure, plan, read_sources, tell_skipped
+from aecodec.cli.folders import Job, Outcome, Rename, failure, plan, read_sources, tell_skipped
 from aecodec.cli.options import MAX_PIXELS_OPTION, MODELS, PLACE, RECURSIVE, THREADS, Range, reporting
 from aecodec.cli.reporter import Reporter, printable, reason
 from aecodec.cli.urls import Place, Url, place
@@ -28,8 +28,9 @@ if TYPE_CHECKING:  # --help is quick without numpy
     import numpy as np
     from numpy.typing import NDArray
 
-    from aecodec.tasks import Embedder, Entry, Index, Seen, Source
+    from aecodec.tasks import Embedder, Entry, Index, Source
 
+Seen = TypeVar("Seen")
 FILES = click.argument("words", nargs=-1, required=True, metavar="FILE...", type=click.Path())
 MODEL = click.option(
     "--model", type=click.Choice(MODELS), default="m", show_default=True, help="Whose embeddings; they do not mix."
@@ -45,17 +46,24 @@ class Found(NamedTuple):
     skipped: str
 
     @classmethod
-    def of(cls, words: tuple[str, ...], *, recursive: bool) -> Found:
-        found = plan(read_sources(words), picture_suffixes() | {".aec"}, None, recursive=recursive)
+    def of(
+        cls, words: tuple[str, ...], *, recursive: bool, into: Place | None = None, rename: Rename | None = None
+    ) -> Found:
+        """Pictures; into and rename tell what is made of them, if anything."""
+        places = read_sources(words)._replace(target=into)
+        found = plan(places, picture_suffixes() | {".aec"}, rename, recursive=recursive)
         return cls(found.jobs, found.failed.copy(), tell_skipped(found))
 
     def look(
-        self, report: Reporter, embedder: Embedder, jobs: Sequence[Job] | None = None
+        self,
+        report: Reporter,
+        look: Callable[[Iterable[Source]], Iterator[Seen | Exception]],
+        jobs: Sequence[Job] | None = None,
     ) -> Iterator[tuple[Job, Seen]]:
         """What is seen of each file, with a progress bar; failures are kept for check."""
         jobs = self.jobs if jobs is None else jobs
-        with _undisturbed(), files_bar(len(jobs), hidden=report.quiet) as bar:
-            for job, seen in zip(jobs, embedder.look(map(_source, (job.source for job in jobs))), strict=True):
+        with undisturbed(), files_bar(len(jobs), hidden=report.quiet) as bar:
+            for job, seen in zip(jobs, look(map(source_of, (job.source for job in jobs))), strict=True):
                 bar.update(1)
                 if isinstance(seen, Exception):
                     self.failed.append(failure(job, reason(seen)))
@@ -107,7 +115,7 @@ def embed(
     new = {job: entry for job, entry in entries.items() if entry not in old or entry.mtime_ns < 0}
     vectors: dict[Entry, NDArray[np.float32]] = {}
     try:
-        for job, seen in found.look(report, embedder, list(new)):
+        for job, seen in found.look(report, embedder.look, list(new)):
             vectors[entries[job]] = seen.vector
     finally:  # what is interrupted goes on from here
         added = len(vectors)
@@ -137,8 +145,8 @@ def similar(index_file: Place, query: Place, count: int, as_json: bool, max_pixe
 
     index = _read_index(index_file)
     embedder = Embedder.load_for(index.head_id, max_pixels=max_pixels)
-    with _undisturbed():
-        (seen,) = embedder.look([_source(query)])
+    with undisturbed():
+        (seen,) = embedder.look([source_of(query)])
     if isinstance(seen, Exception):
         raise InputError(failure(Job(query), reason(seen)).error) from seen
     places, similarities = index.nearest(seen.vector[None], count)
@@ -191,7 +199,9 @@ def duplicates(
     else:
         first, found = Path("index"), Found.of(words, recursive=recursive)
         embedder = Embedder.load(model, threads=threads, max_pixels=max_pixels)
-        index = embedder.index({_entry(job.source, first): seen.vector for job, seen in found.look(report, embedder)})
+        index = embedder.index(
+            {_entry(job.source, first): seen.vector for job, seen in found.look(report, embedder.look)}
+        )
     for group in index.duplicates(embedder.threshold if threshold is None else threshold):
         group.sort(key=lambda at: -index.entries[at].size_bytes)
         alike = index.vectors[group] @ index.vectors[group[0]]
@@ -256,7 +266,7 @@ def map_(
         raise InputError(f"a page holds at most {MOST} pictures, got {len(found.jobs)}")
     embedder = Embedder.load(model, threads=threads, max_pixels=max_pixels)
     points, vectors = [], {}
-    for job, seen in found.look(report, embedder):
+    for job, seen in found.look(report, embedder.look):
         points.append(Point(str(job.source), _link(job.source, html), seen.thumbnail))
         vectors[_entry(job.source, Path("index"))] = seen.vector
     if points:
@@ -343,7 +353,7 @@ def _link(source: Place, page: Place | None) -> str:
     return source.absolute().as_uri()
 
 
-def _source(source: Place) -> Source:
+def source_of(source: Place) -> Source:
     """A file as an embedder takes it, to be read when its turn comes."""
 
     def read() -> bytes:
@@ -354,7 +364,7 @@ def _source(source: Place) -> Source:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """No notes of what is not kept of pictures, since nothing is; and no limit of Pillow's besides ours."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:

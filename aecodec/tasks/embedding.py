@@ -10,15 +10,11 @@ copy on another one: hence the small copy, which a .aec file is decoded for.
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
-from io import BytesIO
-from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +24,11 @@ from safetensors.numpy import save
 
 from aecodec import weights
 from aecodec.codec import Codec
-from aecodec.errors import CodecError, InputError
+from aecodec.errors import InputError
 from aecodec.forked import computed_once
-from aecodec.format.container import DEFAULT_QUALITY, MAGIC, MAX_PIXELS, Header, quality_level, read_header
-from aecodec.formats import register_plugins
-from aecodec.image import check_size, flatten, shown_pixels, to_picture, upright
+from aecodec.format.container import DEFAULT_QUALITY, MAX_PIXELS, Header, quality_level
 from aecodec.tasks.index import Entry, Index
+from aecodec.tasks.pictures import Reader, Source, checked, each
 from aecodec.workers import Workers
 
 SIDE = 256  # pixels of what the network sees
@@ -45,9 +40,6 @@ MEANS, ENERGIES = (
 THUMBNAIL = 96  # pixels of the longer side
 _FORMAT = "aecodec embedding 1"
 _ARRAYS = ("means", "energies", "center", "projection", "threshold")
-
-# A path, the bytes of a file, a function that reads them, or a picture.
-Source: TypeAlias = "str | os.PathLike[str] | bytes | Callable[[], bytes] | Image.Image | NDArray[np.uint8]"
 
 
 class Seen(NamedTuple):
@@ -151,8 +143,7 @@ class Embedder:
         self.codec = codec
         self.head = head
         self.workers = Workers(threads)
-        self.max_pixels = max_pixels
-        self._readers = {head.model_id: codec}  # by model_id
+        self.reader = Reader(codec, max_pixels)
 
     @classmethod
     def load(
@@ -193,10 +184,8 @@ class Embedder:
         Raises the first error, with the path: InputError for what cannot be read, FormatError and UnsupportedError for
         .aec files as decode.
         """
-        if isinstance(sources, str | bytes | os.PathLike):
-            raise InputError(f"files must be several, got {type(sources).__name__}")
         rows = []
-        for seen in self.look(sources):
+        for seen in self.look(checked(sources)):
             if isinstance(seen, Exception):
                 raise seen
             rows.append(seen.vector)
@@ -204,23 +193,7 @@ class Embedder:
 
     def look(self, sources: Iterable[Source]) -> Iterator[Seen | Exception]:
         """What is seen of each picture, in their order, or the error that embed would raise."""
-        waiting = iter(sources)
-        count = self.workers.count
-        with ThreadPoolExecutor(count) as pool:
-            ahead = [pool.submit(self._try, source) for source in islice(waiting, 4 * count)]
-            try:
-                while ahead:
-                    seen = ahead.pop(0).result()
-                    ahead += [pool.submit(self._try, source) for source in islice(waiting, 1)]
-                    yield seen
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
-
-    def _try(self, source: Source) -> Seen | Exception:
-        try:
-            return self.see(source)
-        except (CodecError, OSError, MemoryError) as error:
-            return error
+        return each(self.see, sources, self.workers.count)
 
     def see(self, source: Source) -> Seen:
         """What is seen of one picture. Raises as embed."""
@@ -231,58 +204,9 @@ class Embedder:
 
     def read_small(self, source: Source) -> Image.Image:
         """A picture as a viewer shows it, RGB, with sides from SIDE pixels on where it has them: large ones reduced."""
-        try:
-            image = self._read(source)
-        except (CodecError, OSError) as error:
-            if not isinstance(source, str | os.PathLike) or os.fspath(source) in str(error):
-                raise
-            if isinstance(error, OSError):
-                raise InputError(f"{os.fspath(source)} cannot be read: {error.strerror or error}") from error
-            raise type(error)(f"{os.fspath(source)}: {error}") from error
+        image = self.reader.read(source, SIDE)
         factor = min(image.size) // SIDE
         return image.reduce(factor) if factor > 1 else image
-
-    def _read(self, source: Source) -> Image.Image:
-        if isinstance(source, Image.Image | np.ndarray):
-            return self._shown(source)
-        data = _content(source)
-        if data[: len(MAGIC)] == MAGIC:
-            return self._decode(data)
-        register_plugins()
-        try:
-            with Image.open(BytesIO(data)) as image:
-                check_size(*image.size, self.max_pixels)
-                image.draft(None, (2 * SIDE, 2 * SIDE))  # JPEG: reduced as it is read
-                return self._shown(image)
-        except (CodecError, MemoryError):
-            raise
-        except Exception as error:  # Pillow's parsers raise whatever a broken file makes them raise
-            raise InputError(f"picture cannot be read: {error}") from error
-
-    def _shown(self, image: Image.Image | NDArray[np.uint8]) -> Image.Image:
-        pixels = shown_pixels(to_picture(image, strip=True, max_pixels=self.max_pixels))
-        return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
-
-    def _decode(self, data: bytes) -> Image.Image:
-        """What is in a .aec file, as small as its decoder makes it in one go."""
-        header = read_header(data, max_pixels=self.max_pixels)
-        codec = self._readers.get(header.model_id)
-        if codec is None:
-            codec = Codec(weights.load_for(header.model_id), "cpu", threads=1)
-            self._readers[header.model_id] = codec
-        shorter = min(header.width, header.height)
-        scale = next((scale for scale in (1 / 8, 1 / 4, 1 / 2) if shorter * scale >= SIDE), 1)
-        return flatten(upright(codec.decode(data, scale=scale, header=header))).convert("RGB")
-
-
-def _content(source: str | os.PathLike[str] | bytes | Callable[[], bytes]) -> bytes:
-    if isinstance(source, bytes):
-        return source
-    if isinstance(source, str | os.PathLike):
-        return Path(source).read_bytes()
-    if callable(source):
-        return source()
-    raise InputError(f"source must be a path, bytes or a picture, got {type(source).__name__}")
 
 
 def head_path(model: str) -> Path:
