@@ -26,7 +26,7 @@ STAGES = {
         "hyper_analyze": "hyper analysis",
         "refine": "gradients",
         "quantize": "quantization",
-        "_pack": "entropy coding",
+        "pack": "entropy coding",
     },
     "decode": {"_parse": "entropy coding", "synthesize": "synthesis"},
 }
@@ -94,7 +94,9 @@ def _coder(
 
         codec = aecodec.Codec.load(name.partition(":")[2] or None, device="cpu")
         for step, stage in STAGES[direction].items():
-            owner = next(part for part in (codec, codec.transform, codec.receiver) if hasattr(part, step))
+            owner = next(
+                part for part in (codec.encoder, codec, codec.transform, codec.receiver) if hasattr(part, step)
+            )
             setattr(owner, step, clock.timed(stage, getattr(owner, step)))
         return lambda image: codec.encode(image, quality=QUALITIES[name]), codec.decode
     from bench.codecs import peers
