@@ -247,7 +247,7 @@ def test_embeddings_of_other_models_do_not_mix(index: Path, photos: Path) -> Non
 
 def test_a_file_of_unknown_weights_is_named(photos: Path, tiny: aecodec.Codec) -> None:
     foreign = photos / "tiny.aec"
-    foreign.write_bytes(tiny.encode(Image.new("RGB", (64, 64))))
+    foreign.write_bytes(tiny.encode(Image.new("RGB", (100, 70))))
     with pytest.raises(aecodec.UnsupportedError, match=r"tiny\.aec: file needs weights"):
         tasks.embed([foreign])
 
