@@ -134,7 +134,7 @@ def fit(shards: Sequence[Path], model: str, out: Path, task: str, minutes: float
     known = {id(weight) for weight in matrices}
     others = [parameter for parameter in network.parameters() if id(parameter) not in known]
     optimizers = [BatchedSOAP(matrices, lr=_RATE), AdamW(others, lr=_RATE, betas=(0.9, 0.99), weight_decay=0)]
-    rate = _RATE if start is None else _RATE / 4
+    rate = _RATE if start is None else _RATE / 2
     begun, step = time.process_time(), 0
     losses: list[list[float]] = []  # now, and of no head
     while (seconds := time.process_time() - begun) < 60 * minutes:
