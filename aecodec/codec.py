@@ -326,7 +326,7 @@ class Codec:
         sizes = {(header.width, header.height) for header in headers}
         if len(sizes) != 1:
             raise InputError(f"a batch needs files of one size, got {len(sizes)} sizes in {len(headers)} files")
-        symbols = [self.parse(container, container.header.padded) for container in containers]
+        symbols = [self._parse(container, container.header.padded) for container in containers]
         with needing("torch", "torch"):
             import torch
         if isinstance(self.receiver, ExactReceiver):
@@ -350,7 +350,7 @@ class Codec:
     ) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
         """The coded integers of a file: z_symbols [N, H/64, W/64] and y_symbols [M, H/16, W/16]. No network runs."""
         container = unpack(data, max_pixels=max_pixels)
-        symbols = self.parse(container, container.header.padded)
+        symbols = self._parse(container, container.header.padded)
         return symbols.z, symbols.y
 
     def _show(
@@ -358,7 +358,7 @@ class Codec:
     ) -> Image.Image:
         """An area of the picture in a file, each pixel the mean of factor x factor."""
         header, sections, _ = container
-        pixels = receiver.synthesize(self.parse(container, needed_around(area, header)), header, area, factor)
+        pixels = receiver.synthesize(self._parse(container, needed_around(area, header)), header, area, factor)
         alpha = decode_alpha(sections[SectionKind.ALPHA], header, area, factor) if header.alpha else None
         return from_picture(Picture(pixels, header.gray, Metadata.from_sections(sections), alpha))
 
@@ -383,7 +383,7 @@ class Codec:
         self.verify(data, max_pixels=header.pixels)
         return data
 
-    def parse(self, container: Container, area: Box) -> Symbols:
+    def _parse(self, container: Container, area: Box) -> Symbols:
         """The coded integers of the tiles around an area."""
         header = container.header
         self.check_weights(header)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from skimage.restoration import denoise_nl_means
 
 from aecodec import Codec, metrics
 from aecodec.image import crop_middle
@@ -43,6 +42,8 @@ def noisy(x: Array, sigma: float, rng: np.random.Generator) -> Array:
 
 
 def nonlocal_means(x: Array, sigma: float, strength: float) -> Array:
+    from skimage.restoration import denoise_nl_means  # for this alone
+
     made = denoise_nl_means(
         x / 255,
         h=strength * sigma / 255,

@@ -28,7 +28,7 @@ STAGES = {
         "quantize": "quantization",
         "_pack": "entropy coding",
     },
-    "decode": {"parse": "entropy coding", "synthesize": "synthesis"},
+    "decode": {"_parse": "entropy coding", "synthesize": "synthesis"},
 }
 
 

@@ -92,7 +92,7 @@ class _Corrector:
         check_size(factor * (area.right - area.left), factor * (area.bottom - area.top), max_pixels)
         seen = area.aligned(STRIDE).grown(-(-self.network.shape.halo // STRIDE) * STRIDE, header.padded)
         container = unpack(data, header=header, area=seen.grown(SYNTHESIS_HALO, header.padded))
-        symbols = self.codec.parse(container, seen.grown(SYNTHESIS_HALO, header.padded))
+        symbols = self.codec._parse(container, seen.grown(SYNTHESIS_HALO, header.padded))
         gains = self.runtime.anchor_weights(header.level)
 
         def latent_of(box: Box) -> Tensor:
