@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from aecodec.tasks.correction import Correction
 
 HIGHEST_SIGMA = 60.0  # levels of 255
-LEAST_SIGMA = 4.0  # estimates below it count as none: so fine textures look
+LEAST_SIGMA = 6.0  # estimates below it count as none: so fine textures look
 _STRIP_PIXELS = 1 << 20  # of a picture that are corrected at once
 _LOOKED = 8, 1 << 18  # strips that tell the noise, and pixels of each
 _PART = 256  # side of parts that tell it one by one, as far as strips are as high
