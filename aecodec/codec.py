@@ -239,7 +239,7 @@ class Codec:
         other weights or a newer aecodec.
         """
         header = header or read_header(data, max_pixels=max_pixels)
-        area, factor = _area(region, header), _factor(scale)
+        area, factor = pick_area(region, header), _factor(scale)
         return self._show(self.receiver, unpack(data, header=header, area=needed_around(area, header)), area, factor)
 
     def decode_partial(
@@ -259,7 +259,7 @@ class Codec:
         """
         remains = salvage(data, max_pixels=max_pixels)
         header = remains.header
-        area, factor = _area(region, header), _factor(scale)
+        area, factor = pick_area(region, header), _factor(scale)
         symbols, losses = self._parse_remains(remains)
         pixels = self._render(self.receiver, symbols, header, area, factor)
         losses += self._paint_remains(pixels, remains, area, factor)
@@ -506,7 +506,7 @@ def _sections(picture: Picture, header: Header, *, digest: bool) -> dict[Section
     return sections
 
 
-def _area(region: tuple[int, int, int, int] | None, header: Header) -> Box:
+def pick_area(region: tuple[int, int, int, int] | None, header: Header) -> Box:
     """A region of the picture as a box, the whole without one. Raises InputError where it is not inside."""
     if region is None:
         return header.bounds

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -342,3 +343,65 @@ def anomalies(model: str, fitted: int, count: int, picture: Path | None) -> None
         draw(picture, model, fitted)
         return
     measure(model, fitted, count)
+
+
+def _fitting(command: Callable[..., None]) -> Callable[..., None]:
+    """What commands take that train a head."""
+    for option in (
+        click.argument("shards", nargs=-1, required=True, type=RESULTS),
+        click.option("--model", default="m", show_default=True),
+        click.option("--out", required=True, type=NEW, help="aecodec/data/TASK-MODEL.safetensors is the shipped one."),
+        click.option("--minutes", default=15.0, show_default=True, type=click.FloatRange(0), help="Of one core."),
+        click.option("--init", "start", type=RESULTS, help="A head to go on from, of these or older weights."),
+    ):
+        command = option(command)
+    return command
+
+
+@main.command()
+@_fitting
+def fit_denoise(**options: Any) -> None:
+    """Train the head that cleans, on pictures in SHARDS with noise."""
+    from bench.heads import fit
+
+    fit(task="denoise", **options)
+
+
+@main.command()
+@_fitting
+def fit_upscale(**options: Any) -> None:
+    """Train the head that enlarges, on pictures in SHARDS reduced by two."""
+    from bench.heads import fit
+
+    fit(task="upscale", **options)
+
+
+_PICTURES = click.argument("pictures", nargs=-1, required=True, type=RESULTS)
+_MIDDLE = click.option("--middle", type=click.IntRange(64), help="Only what lies in the middle, at most this square.")
+
+
+_STRIP = click.option("--picture", type=NEW, help="Only show what becomes of the first one, side by side.")
+
+
+@main.command()
+@_PICTURES
+@_MIDDLE
+@_STRIP
+@click.option("--sigmas", default="15,25,50", show_default=True, help="Of the noise, in levels of 255, with commas.")
+def denoise(pictures: tuple[Path, ...], middle: int | None, sigmas: str, picture: Path | None) -> None:
+    """PSNR of PICTURES, files or folders, with noise and without, beside non-local means; rate that cleaning saves."""
+    from bench.enhance import denoising
+
+    denoising(list(pictures), middle, [float(sigma) for sigma in sigmas.split(",")], picture)
+
+
+@main.command()
+@_PICTURES
+@_MIDDLE
+@_STRIP
+@click.option("--qualities", default="100,90,75", show_default=True, help="Of the files that are enlarged.")
+def upscale(pictures: tuple[Path, ...], middle: int | None, qualities: str, picture: Path | None) -> None:
+    """PSNR of PICTURES, files or folders, reduced by two, coded and enlarged, beside bicubic enlargement."""
+    from bench.enhance import enlarging
+
+    enlarging(list(pictures), middle, [float(quality) for quality in qualities.split(",")], picture)

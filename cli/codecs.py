@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import aecodec
 from aecodec import Header
@@ -18,6 +18,46 @@ if TYPE_CHECKING:  # info and --help are quick without numpy
     from PIL import Image
 
     from aecodec.image import Picture
+    from aecodec.tasks import Denoiser, Enlarger
+
+
+class Enhance(NamedTuple):
+    """What shall be better than what is coded; travels to the processes."""
+
+    task: str  # denoise or upscale
+    sigma: float | None = None  # of the noise; None to estimate it
+
+    def decode(
+        self,
+        codec: aecodec.Codec,
+        data: Data,
+        *,
+        header: Header,
+        region: tuple[int, int, int, int] | None,
+        max_pixels: int,
+    ) -> Image.Image:
+        """The picture of a file. Raises InputError for weights without a head."""
+        if self.task == "upscale":
+            return _enlarger(codec).decode(data, region=region, max_pixels=max_pixels, header=header)
+        return _denoiser(codec).decode(data, self.sigma, region=region, max_pixels=max_pixels, header=header).image
+
+    def clean(self, codec: aecodec.Codec, picture: Picture, max_pixels: int) -> tuple[Picture, float]:
+        """A picture before it is coded, and how strong its noise was. Raises InputError for weights without a head."""
+        return _denoiser(codec).clean(picture, self.sigma, max_pixels=max_pixels)
+
+
+@cache
+def _denoiser(codec: aecodec.Codec) -> Denoiser:
+    from aecodec.tasks import Denoiser
+
+    return Denoiser(codec)
+
+
+@cache
+def _enlarger(codec: aecodec.Codec) -> Enlarger:
+    from aecodec.tasks import Enlarger
+
+    return Enlarger(codec)
 
 
 @cache

@@ -10,7 +10,7 @@ import click
 
 import aecodec
 from aecodec.cli import tasks
-from aecodec.cli.codecs import codec_for, load, small_picture
+from aecodec.cli.codecs import Enhance, codec_for, load, small_picture
 from aecodec.cli.files import (
     check_target,
     image_file,
@@ -22,6 +22,7 @@ from aecodec.cli.files import (
 )
 from aecodec.cli.folders import plan, read_places
 from aecodec.cli.options import (
+    DENOISE,
     FILE,
     MODELS,
     PLACE,
@@ -63,6 +64,12 @@ from aecodec.formats import AEC, picture_suffixes
 @folder_options(writes=True)
 @click.option("--strip", is_flag=True, help="Drop ICC, EXIF, XMP and dpi; turn the pixels as EXIF says.")
 @click.option("--verify", is_flag=True, help="Add a digest and decode the file before it is written.")
+@click.option(
+    "--denoise",
+    type=DENOISE,
+    metavar="auto|SIGMA",
+    help="Take noise away before: of this deviation, in levels of 255, or as found.",
+)
 @codec_options
 @reporting
 @click.pass_obj
@@ -84,6 +91,7 @@ def encode(
     threads: int | None,
     strip: bool,
     verify: bool,
+    denoise: Enhance | None,
     max_pixels: int,
     device: str,
     weights: Path | None,
@@ -92,7 +100,7 @@ def encode(
 
     Of a folder, or of several sources, photo.jpg becomes photo.jpg.aec, in the folder TARGET or else beside it. What is
     newer than its source, and of the quality, size or PSNR, model, tiles and digest that are asked for, is left alone;
-    the effort, and what --strip has dropped, are not seen (--force encodes anew). A bad file stops nothing: failures
+    the effort, --denoise, and what --strip has dropped, are not seen (--force encodes anew). A bad file stops nothing:
     are listed at the end. SOURCE and TARGET may be URLs that fsspec knows (s3://bucket/photos); on a cluster, paths
     must mean the same files everywhere.
 
@@ -101,6 +109,7 @@ def encode(
     aecodec encode -q 85 photo.png photo.aec
     aecodec encode --max-bytes 50000 photo.png photo.aec
     aecodec encode --effort 9 photo.png photo.aec
+    aecodec encode --denoise auto photo.png photo.aec
     aecodec encode photos/
     aecodec encode a.jpg b.png archive/
     aecodec encode photos/ archive/ --recursive -j 4 --report report.csv
@@ -124,7 +133,7 @@ def encode(
         engine, device, threads = many.share(device, threads)
         measure = many.report_file is not None
         how = tasks.Encoding(
-            options, max_pixels, strip, device, chosen, model_id(chosen), threads, measure=measure, force=many.force
+            options, max_pixels, strip, device, chosen, model_id(chosen), threads, measure, many.force, denoise
         )
         found = plan(places, picture_suffixes(), "{}.aec".format, recursive=many.recursive)
         many.run(found, how, engine, report)
@@ -137,13 +146,18 @@ def encode(
     report.timing("read")
     codec = load(chosen, device, threads)
     report.timing("load model")
+    noise = ""
+    if denoise is not None:
+        picture, sigma = denoise.clean(codec, picture, max_pixels)
+        noise = f", noise of {sigma:.1f} levels taken away" if sigma else ", no noise found"
+        report.timing("denoise")
     with report.bar(shown=(effort or 0) > 3) as progress:
         data = codec.encode(picture, max_pixels=max_pixels, progress=progress, **options)
     report.timing("encode")
     replace_file(target, data)
     report.timing("write")
     H, W, _ = picture.pixels.shape
-    report.result(target, f"{len(data)} bytes, {8 * len(data) / W / H:.3f} bits per pixel")
+    report.result(target, f"{len(data)} bytes, {8 * len(data) / W / H:.3f} bits per pixel{noise}")
     tasks.tell_growth(data, source)
 
 
@@ -168,6 +182,13 @@ def model_id(model: Path | str | None) -> int:
     is_flag=True,
     help="Of a damaged file: sound tiles, the beginning of one that is cut off, gray.",
 )
+@click.option(
+    "--denoise",
+    type=DENOISE,
+    metavar="auto|SIGMA",
+    help="Without noise: of this deviation, in levels of 255, or as found.",
+)
+@click.option("--upscale", type=click.Choice(["2"]), help="A picture twice as large.")
 @folder_options(writes=True)
 @codec_options
 @reporting
@@ -181,6 +202,8 @@ def decode(
     region: tuple[int, int, int, int] | None,
     scale: str,
     rescue: bool,
+    denoise: Enhance | None,
+    upscale: str | None,
     threads: int | None,
     max_pixels: int,
     device: str,
@@ -198,18 +221,23 @@ def decode(
     aecodec decode photo.aec photo.png
     aecodec decode --region 500,200,640,480 photo.aec detail.png
     aecodec decode --scale 1/8 photo.aec thumbnail.jpg
+    aecodec decode --denoise auto photo.aec clean.png
+    aecodec decode --upscale 2 photo.aec large.png
     aecodec decode --partial damaged.aec rest.png
     aecodec decode archive/ pictures/ --recursive --format jpg -j 4
     """
     places = read_places(words)
     many.check(places)
+    enhance = Enhance("upscale") if upscale else denoise
+    if sum([denoise is not None, upscale is not None, scale != "1", rescue]) > 1 and enhance:
+        raise click.UsageError("give one of --denoise, --upscale, --scale and --partial")
     options: dict[str, Any] = {"region": region, "scale": SCALES[scale], "max_pixels": max_pixels}
     if places.many:
         suffix = f".{(named or 'png').removeprefix('.')}".lower()
         engine, device, threads = many.share(device, threads)
         form = image_format(Path(f"any{suffix}"))
         mine = weights and weights.absolute()  # workers may be in another folder
-        how = tasks.Decoding(options, form, device, mine, threads, rescue, many.force)
+        how = tasks.Decoding(options, form, device, mine, threads, rescue, many.force, enhance)
         found = plan(
             places, {".aec"}, lambda name: re.sub(r"\.aec$", "", name, flags=re.I) + suffix, recursive=many.recursive
         )
@@ -225,7 +253,7 @@ def decode(
         header = aecodec.read_header(data, max_pixels=max_pixels)
         codec = codec_for(header, weights, device, threads)
         report.timing("load model")
-        image, losses = tasks.decoded(codec, header, data, options, rescue=rescue)
+        image, losses = tasks.decoded(codec, header, data, options, enhance, rescue=rescue)
         report.timing("decode")
     replace_file(target, image_file(image, form))
     report.timing("write")

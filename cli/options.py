@@ -15,6 +15,7 @@ import click
 
 from aecodec import InputError
 from aecodec.cli import batch, cluster, tasks
+from aecodec.cli.codecs import Enhance
 from aecodec.cli.folders import Places, Plan
 from aecodec.cli.reporter import Reporter
 from aecodec.cli.urls import Place, place
@@ -43,7 +44,15 @@ class Range(click.FloatRange):
         return number
 
 
+class Sigma(Range):
+    """The deviation of the noise that shall go, or auto to estimate it."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        return Enhance("denoise", None if value == "auto" else super().convert(value, parameter, context))
+
+
 PLACE = PlaceType()
+DENOISE = Sigma(0, 60, min_open=True)
 RECURSIVE = click.option("-r", "--recursive", is_flag=True, help="Go into the folders of a folder too.")
 MANY = (
     RECURSIVE,

@@ -14,7 +14,7 @@ from PIL import Image
 
 import aecodec
 from aecodec import CodecError, Header, InputError, PictureWarning
-from aecodec.cli.codecs import codec_for, load, measure, read_shown, shown
+from aecodec.cli.codecs import Enhance, codec_for, load, measure, read_shown, shown
 from aecodec.cli.files import (
     check_target,
     image_file,
@@ -113,6 +113,7 @@ class Encoding(NamedTuple):
     threads: int | None
     measure: bool  # PSNR too
     force: bool  # whatever is there
+    denoise: Enhance | None = None
 
     @property
     def form(self) -> str:
@@ -120,7 +121,9 @@ class Encoding(NamedTuple):
 
     @property
     def unseen(self) -> str:
-        return "no file tells its effort: --force encodes again what is up to date" if "effort" in self.options else ""
+        asked = {"its effort": "effort" in self.options, "whether it was cleaned": self.denoise is not None}
+        untold = " or ".join(what for what, is_asked in asked.items() if is_asked)
+        return f"no file tells {untold}: --force encodes again what is up to date" if untold else ""
 
     def is_current(self, job: Job) -> bool:
         """Whether a target is there and as it would be written now. That of a goal only the work on it finds out."""
@@ -129,7 +132,7 @@ class Encoding(NamedTuple):
     def matches(self, job: Job) -> bool:
         """Whether a target is not older than its source, and its header has the options.
 
-        What no file tells is not compared: the effort, and what --strip has dropped.
+        What no file tells is not compared: the effort, noise taken away, and what --strip has dropped.
         """
         try:
             if self.force or not _is_newer(job):
@@ -167,6 +170,8 @@ class Encoding(NamedTuple):
         picture = read_picture(job.source, max_pixels=self.max_pixels, strip=self.strip)
         codec = load(self.weights, self.device, self.threads)
         self.refuse_other(job)
+        if self.denoise is not None:
+            picture, _ = self.denoise.clean(codec, picture, self.max_pixels)
         if self.goal and self.matches(job):
             with open_data(target) as old:
                 if self.meets_goal(codec, picture, bytes(old)):
@@ -211,16 +216,17 @@ class Decoding(NamedTuple):
     threads: int | None
     rescue: bool  # what is left of damaged files
     force: bool  # whatever is there
+    enhance: Enhance | None = None
     unseen: str = ""
 
     def is_current(self, job: Job) -> bool:
         """Whether a picture is there with the time of its file, and as large as it would be, turned or not.
 
-        What has another time (an original perhaps), that of a region, and what is left of a damaged file do not tell
-        what they are: the work finds it out.
+        What has another time (an original perhaps), that of a region, what is cleaned or enlarged, and what is left of
+        a damaged file do not tell what they are: the work finds it out.
         """
         try:
-            if self.force or self.options["region"] or not _is_dated(job):
+            if self.force or self.options["region"] or self.enhance or not _is_dated(job):
                 return False
             with open_data(job.source) as data:
                 header = unpack(data, max_pixels=self.options["max_pixels"]).header
@@ -233,7 +239,7 @@ class Decoding(NamedTuple):
     def look(self, job: Job) -> None:
         with open_data(job.source) as data:
             aecodec.read_header(data, max_pixels=self.options["max_pixels"])
-        if not (self.options["region"] or self.rescue):
+        if not (self.options["region"] or self.rescue or self.enhance):
             self.refuse_other(job)
 
     def work(self, job: Job) -> Outcome:
@@ -242,14 +248,14 @@ class Decoding(NamedTuple):
         with open_data(job.source) as data:
             header = aecodec.read_header(data, max_pixels=self.options["max_pixels"])
             codec = codec_for(header, self.weights, self.device, self.threads)
-            image, losses = decoded(codec, header, data, self.options, rescue=self.rescue)
+            image, losses = decoded(codec, header, data, self.options, self.enhance, rescue=self.rescue)
             size = len(data)
         file = image_file(image, self.form)
         is_current = not self.force and target.exists() and target.read_bytes() == file
         if not is_current:
             self.refuse_other(job)
             replace_file(target, file)
-        if not (losses or self.options["region"]):
+        if not (losses or self.options["region"] or self.enhance):
             _date(target, times)
         tell_losses(losses, header)
         if is_current:
@@ -311,9 +317,18 @@ def _date(target: Place, status: Any) -> None:
 
 
 def decoded(
-    codec: aecodec.Codec, header: Header, data: Data, options: dict[str, Any], *, rescue: bool
+    codec: aecodec.Codec,
+    header: Header,
+    data: Data,
+    options: dict[str, Any],
+    enhance: Enhance | None = None,
+    *,
+    rescue: bool,
 ) -> tuple[Image.Image, Sequence[Loss]]:
     """The picture of a file, or what is left of it and what is lost."""
+    if enhance is not None:
+        region, max_pixels = options["region"], options["max_pixels"]
+        return enhance.decode(codec, data, header=header, region=region, max_pixels=max_pixels), []
     if rescue:
         return codec.decode_partial(data, **options)
     return codec.decode(data, region=options["region"], scale=options["scale"], header=header), []

@@ -46,13 +46,17 @@ PARTS = {
     "aecodec.codec",
     "aecodec.coding.entropy",
     "aecodec.networks.config",
+    "aecodec.networks.layers",
     "aecodec.networks.model",
     "aecodec.coding.prior",
     "aecodec.coding.symbols",
+    "aecodec.tasks.correction",
     "aecodec.tasks.embedding",
+    "aecodec.tasks.enhance",
     "aecodec.tasks.fit",
     "aecodec.train.data",
     "aecodec.train.loop",
+    "aecodec.train.soap",
 }
 PACKAGE = Path(aecodec.__file__).parent
 BENCH = Path(__file__).parent.parent / "bench"

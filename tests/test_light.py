@@ -113,6 +113,9 @@ def test_what_needs_other_packages_says_so(tmp_path: Path) -> None:
     done = command("train", tmp_path, "--out", tmp_path / "run")
     message = "this needs torch, which is not installed: pip install 'aecodec[train]'"
     assert (done.returncode, done.stderr) == (1, f"Error: {message}\n")
+    done = command("decode", "--denoise", "auto", DATA / "golden_shipped" / "m.aec", tmp_path / "clean.png")
+    tasks = "this needs torch, which is not installed: pip install 'aecodec[tasks]'"
+    assert (done.returncode, done.stderr) == (1, f"Error: {tasks}\n")
     done = run("""
 import numpy as np
 from aecodec import Codec, InputError, metrics
