@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import click
 
 import aecodec
-from aecodec.cli import coding, inspection, search, training
+from aecodec.cli import coding, generation, inspection, search, training
 from aecodec.cli.files import MisuseError
 from aecodec.cli.options import reporting, share_freed_memory
 from aecodec.cli.reporter import Reporter, printable, reason, told
@@ -74,6 +74,8 @@ for command in (
     search.similar,
     search.duplicates,
     search.map_,
+    generation.sample,
+    generation.interpolate,
     training.train,
     training.export,
 ):
