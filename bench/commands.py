@@ -130,6 +130,16 @@ def effort_table(results: Path) -> None:
 
 
 @main.command()
+@click.argument("results", type=RESULTS)
+def ladder_table(results: Path) -> None:
+    """The Markdown table of RESULTS of ladder: bits per pixel at some PSNR, step by step."""
+    from bench import compare
+    from bench.results import read
+
+    print(compare.ladder_table(read(results)))
+
+
+@main.command()
 @click.argument("results", type=RESULTS, nargs=-1, required=True)
 @ANCHORS
 def compare(results: tuple[Path, ...], anchors: tuple[str, ...]) -> None:
@@ -165,14 +175,14 @@ def plot(results: Path, target: Path, what: str) -> None:
 @click.option("--project", default=ROOT, type=FOLDER, help="Default is this one.")
 def readme(project: Path) -> None:
     """Put the committed results into README.md and docs: the tables, the plots and the picture."""
-    from bench.compare import speed_table, table
+    from bench.compare import ladder_table, speed_table, table
     from bench.demo import poster
     from bench.effort import effort_table
-    from bench.plot import frontier_plot, rd_plot, speed_plot
+    from bench.plot import frontier_plot, ladder_plot, rd_plot, speed_plot
     from bench.results import read
 
     folder = project / "bench" / "results"
-    makers = {"table": table, "speed-table": speed_table, "effort-table": effort_table}
+    makers = {"table": table, "speed-table": speed_table, "effort-table": effort_table, "ladder-table": ladder_table}
     mark = re.compile(
         r"(<!-- table: python -m bench (\S+) bench/results/(\S+) -->\n).*?(?=<!-- end of table -->)", flags=re.DOTALL
     )
@@ -183,6 +193,7 @@ def readme(project: Path) -> None:
     rd_plot(rates, project / "docs" / "rd-kodak.svg")
     speed_plot(speeds, project / "docs" / "speed.svg")
     frontier_plot(rates, speeds, project / "docs" / "frontier.svg")
+    ladder_plot(read(folder / "ladder.jsonl"), project / "docs" / "ladder.svg")
     poster(DEMONSTRATION, project / "docs" / "side-by-side.png", POSTER_QUALITY)
 
 
@@ -405,3 +416,17 @@ def upscale(pictures: tuple[Path, ...], middle: int | None, qualities: str, pict
     from bench.enhance import enlarging
 
     enlarging(list(pictures), middle, [float(quality) for quality in qualities.split(",")], picture)
+
+
+@main.command()
+@click.argument("pictures", type=FOLDER)
+@click.option("--train", required=True, type=RESULTS, help="Tar file of pictures that the steps are trained on.")
+@click.option("--out", required=True, type=NEW, help="Folder of ladder.jsonl and plots. What it holds is not repeated.")
+@click.option("--only", default="", help="Names of steps, with commas.")
+@click.option("--steps", default=300, show_default=True, type=click.IntRange(1), help="Length of each training.")
+@click.option("--middle", default=512, show_default=True, type=click.IntRange(64), help="Side of what is measured.")
+def ladder(pictures: Path, train: Path, out: Path, only: str, steps: int, middle: int) -> None:
+    """From PCA to aecodec: autoencoders trained on few pictures, and what each needs in bits for PICTURES."""
+    from bench.ladder import run
+
+    run(pictures, train, out, [name for name in only.split(",") if name], steps, middle, _command())

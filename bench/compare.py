@@ -17,6 +17,7 @@ from aecodec import InputError, metrics
 from bench.results import METRICS, Curve, Point, Record, Run, Speed, curves, ms_ssim_db, points_of, read
 
 PSNR_LEVELS = (28, 30, 32, 34, 36, 38)  # dB, columns of the table
+LADDER_LEVELS = (20, 22, 24, 26, 28, 30, 34)  # dB, of its lowest steps as well
 RANGE = (PSNR_LEVELS[0], PSNR_LEVELS[-1])  # of every BD-rate by PSNR: figures over different ranges cannot be compared
 ANCHORS = ("jpeg", "avif")
 FOLDER = Path(__file__).parent
@@ -261,3 +262,15 @@ def bits_at(curve: Curve, psnr: float) -> str:
 
 def percent(value: float | None) -> str:
     return "-" if value is None else f"{value:+.1f} %"
+
+
+def ladder_table(records: Sequence[Record]) -> str:
+    """Markdown: bits per pixel at some PSNR, where a step of the ladder reaches it, and the best that it reaches."""
+    levels = LADDER_LEVELS
+    lines = [f"| step | {' | '.join(f'{psnr} dB' for psnr in levels)} | best |", "|---|" + "---|" * (len(levels) + 1)]
+    for name, curve in curves(points_of(records))[0].items():
+        rates = np.exp(np.interp(levels, curve.psnr, np.log(curve.bpp), left=np.nan, right=np.nan))
+        cells = ["-" if np.isnan(rate) else f"{rate:.2f}" for rate in rates]
+        best = int(curve.psnr.argmax())
+        lines.append(f"| {name} | {' | '.join(cells)} | {curve.psnr[best]:.1f} dB at {curve.bpp[best]:.2f} |")
+    return "\n".join(lines)

@@ -42,9 +42,8 @@ class BlockPca:
 
     def encode(self, image: Image.Image, quality: float) -> bytes:
         step = np.float32(2 ** (8 - quality / 20))
-        symbols = np.rint((_blocks(np.asarray(image)) - 128) @ (self.basis.T / step)).astype(
-            np.int16
-        )  # [blocks, components]
+        rows = to_blocks(np.asarray(image), BLOCK) - 128
+        symbols = np.rint(rows @ (self.basis.T / step)).astype(np.int16)  # [blocks, components]
         scales = np.sqrt(np.mean(symbols.astype(np.float64) ** 2, axis=0))
         fitting = np.rint(np.log(np.maximum(scales, SCALE_MIN) / SCALE_MIN) / LOG_STEP)
         scale_index = np.where(scales > 0, np.clip(fitting, 1, SCALES - 1), 0).astype(np.uint8)  # 0: nothing to code
@@ -60,25 +59,31 @@ class BlockPca:
         body = _HEADER.size + packed
         scale_index = np.frombuffer(zlib.decompress(data[_HEADER.size : body]), np.uint8)
         coded = scale_index > 0
-        rows, columns = -(-height // BLOCK), -(-width // BLOCK)
-        symbols = np.zeros((rows * columns, len(coded)), np.float32)
+        blocks = -(-height // BLOCK) * -(-width // BLOCK)
+        symbols = np.zeros((blocks, len(coded)), np.float32)
         model = weights.load()
         reader = SymbolReader(data[body:], model.tables)
         indexes = np.tile(self._tables(scale_index[coded], model), len(symbols))
         symbols[:, coded] = reader.read(indexes).reshape(len(symbols), -1)
-        blocks = (symbols * step @ self.basis + 128).reshape(rows, columns, BLOCK, BLOCK, 3)
-        pixels = blocks.transpose(0, 2, 1, 3, 4).reshape(rows * BLOCK, columns * BLOCK, 3)
-        return Image.fromarray(np.rint(pixels[:height, :width]).clip(0, 255).astype(np.uint8))
+        return Image.fromarray(from_blocks(symbols * step @ self.basis + 128, BLOCK, height, width))
 
     def _tables(self, scale_index: NDArray[np.uint8], model: weights.Weights) -> NDArray[np.uint16]:
         """Tables of y stand behind the sets of z."""
         return scale_index.astype(np.uint16) + np.uint16(model.prior.z_tables)
 
 
-def _blocks(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """[blocks, 3 * BLOCK^2], the last row and column repeated to fill the blocks at the border."""
+def to_blocks(pixels: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
+    """[blocks, 3 * side^2], the last row and column repeated to fill the blocks at the border."""
     H, W, _ = pixels.shape
-    padded = np.pad(pixels, ((0, -H % BLOCK), (0, -W % BLOCK), (0, 0)), mode="edge")
-    rows, columns = padded.shape[0] // BLOCK, padded.shape[1] // BLOCK
-    grid = padded.reshape(rows, BLOCK, columns, BLOCK, 3).transpose(0, 2, 1, 3, 4)
+    padded = np.pad(pixels, ((0, -H % side), (0, -W % side), (0, 0)), mode="edge")
+    rows, columns = padded.shape[0] // side, padded.shape[1] // side
+    grid = padded.reshape(rows, side, columns, side, 3).transpose(0, 2, 1, 3, 4)
     return grid.reshape(rows * columns, -1).astype(np.float32)
+
+
+def from_blocks(blocks: NDArray[np.float32], side: int, height: int, width: int) -> NDArray[np.uint8]:
+    """The pixels [height, width, 3] of what to_blocks gives."""
+    rows, columns = -(-height // side), -(-width // side)
+    grid = blocks.reshape(rows, columns, side, side, 3).transpose(0, 2, 1, 3, 4)
+    pixels = grid.reshape(rows * side, columns * side, 3)[:height, :width]
+    return np.rint(pixels).clip(0, 255).astype(np.uint8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from bench.compare import LANDMARKS, NO_SPEEDS, RANGE, bd_rate, is_kodak, published_curves
 from bench.results import METRICS, Record, Speed, curves, points_of
@@ -71,6 +72,35 @@ def rd_plot(records: list[Record], target: Path) -> None:
             axes.legend(fontsize=7, loc="lower right", ncols=2)
 
     draw(target, (11, 4.6), fill)
+
+
+def ladder_plot(records: Sequence[Record], target: Path) -> None:
+    """PSNR over bits per pixel of the steps of the ladder, mean over pictures."""
+    measured, _ = curves(points_of(records))
+
+    def fill(figure: Figure) -> None:
+        axes = figure.subplots()
+        for name, curve in measured.items():
+            style = "o-" if name.startswith("aecodec") else "s:" if name.startswith("jpeg") else "o--"
+            axes.plot(curve.bpp, curve.psnr, style, label=name, markersize=3.5, linewidth=1.5)
+        axes.set(xlabel="bits per pixel", ylabel=METRICS["psnr"], xscale="log")
+        axes.grid(visible=True)
+        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+
+    draw(target, (9, 5), fill)
+
+
+def identity_plot(maps: Sequence[NDArray[np.float64]], target: Path) -> None:
+    """What comes out of autoencoders for what goes in: one with a bottleneck, and one without."""
+
+    def fill(figure: Figure) -> None:
+        names = ("with a bottleneck: a projection", "over-complete: the identity")
+        for axes, name, found in zip(figure.subplots(1, 2), names, maps, strict=True):
+            shown = axes.imshow(found, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="none")
+            axes.set(title=name, xlabel="sample that comes out", ylabel="sample that goes in")
+        figure.colorbar(shown, ax=figure.axes, shrink=0.8)
+
+    draw(target, (9, 4.2), fill)
 
 
 def speed_plot(records: list[Record], target: Path) -> None:

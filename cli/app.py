@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import click
 
 import aecodec
-from aecodec.cli import anomaly, coding, inspection, search, training
+from aecodec.cli import anomaly, coding, generation, inspection, search, training
 from aecodec.cli.files import MisuseError
 from aecodec.cli.options import reporting, share_freed_memory
 from aecodec.cli.reporter import Reporter, printable, reason, told
@@ -75,6 +75,8 @@ for command in (
     search.duplicates,
     search.map_,
     anomaly.anomaly,
+    generation.sample,
+    generation.interpolate,
     training.train,
     training.export,
 ):

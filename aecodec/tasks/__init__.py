@@ -1,8 +1,9 @@
-"""What .aec files are good for besides showing them: search, maps, defects, pictures without noise or larger."""
+"""What .aec files are good for besides showing them: search, maps, defects, denoising, enlargement, sampling."""
 
 from aecodec.tasks.anomaly import ANOMALY_METHODS, AnomalyDetector, Finding
 from aecodec.tasks.embedding import Embedder, Seen, embed
 from aecodec.tasks.enhance import HIGHEST_SIGMA, Cleaned, Denoiser, Enlarger, head_path
+from aecodec.tasks.generation import Coded, Frame, interpolate, sample, sample_file, side_by_side, strip
 from aecodec.tasks.index import FORMS, Entry, Index
 from aecodec.tasks.layout import METHODS, lay_out
 from aecodec.tasks.page import MOST, Point, draw_map, map_page
@@ -17,10 +18,12 @@ __all__ = [
     "AnomalyDetector",
     "Cleaned",
     "Denoiser",
+    "Coded",
     "Embedder",
     "Enlarger",
     "Entry",
     "Finding",
+    "Frame",
     "Index",
     "Point",
     "Seen",
@@ -28,6 +31,11 @@ __all__ = [
     "draw_map",
     "embed",
     "head_path",
+    "interpolate",
     "lay_out",
     "map_page",
+    "sample",
+    "sample_file",
+    "side_by_side",
+    "strip",
 ]
