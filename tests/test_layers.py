@@ -50,6 +50,7 @@ PARTS = {
     "aecodec.networks.model",
     "aecodec.coding.prior",
     "aecodec.coding.symbols",
+    "aecodec.coding.tables",
     "aecodec.tasks.correction",
     "aecodec.tasks.embedding",
     "aecodec.tasks.enhance",

@@ -174,8 +174,8 @@ def interpolate(
     a and b are .aec files, or pictures as Codec.encode takes them, which are first coded with a quality (1..100) and
     the model of the other one (if that is none either, with model, by default "m"). Frames between are coded as an
     encoder would code the blended y; the first and the last are the pictures as they decode. Transparency is put on
-    white; files with drawn pixels are coded again by the networks alone. Raises InputError for pictures of different sizes, unless b may be resized, and of different models, and
-    as Codec.encode and decode.
+    white; files with drawn pixels are coded again by the networks alone. Raises InputError for pictures of different
+    sizes, unless b may be resized, and of different models, and as Codec.encode and decode.
     """
     frames = as_integer("frames", frames)
     if not 2 <= frames <= _MOST:
