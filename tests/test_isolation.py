@@ -77,7 +77,7 @@ def test_new_threads_begin_with_what_the_caller_has_set_while_pictures_are_coded
     seen = []
     single = Codec.load(TINY, device="cpu", threads=1, backend="float")
     single.encode(
-        np.zeros((64, 64, 3), np.uint8),
+        np.zeros((80, 96, 3), np.uint8),
         effort=4,
         progress=lambda _: seen.append((torch.get_num_threads(), elsewhere(torch.get_num_threads))),
     )
