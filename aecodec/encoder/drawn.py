@@ -26,7 +26,7 @@ _EDGE = 48  # difference of neighbors in a channel
 _LEAST = 1 / 80  # share of such blocks that makes a picture worth a closer look; 59 of 60 photographs have less
 _SAMPLE = 4096  # blocks that are looked at first
 _MOSTLY = 0.5  # share of blocks that may be drawn, from which on all may
-_WORTH = 1.5  # bits that a pixel of another color saves
+_WORTH = 2.0  # bits that a pixel saves that has the color of a neighbor
 _BAND = 512  # rows
 _MERGED = 8192  # colors at most that are merged, the most frequent ones
 
@@ -101,8 +101,10 @@ def draw(picture: Picture, mask: NDArray[np.bool_], weight: float) -> Drawn:
         rows, inside = pixels[band], mask[band]
         if picture.alpha is not None:
             _continue_under(rows, picture.alpha[band] == 0)
-        found, places, counts = np.unique(pack_colors(rows[inside]), return_inverse=True, return_counts=True)
-        merged = _merge(found, counts, _WORTH / weight)
+        colors = pack_colors(rows)
+        found, places, counts = np.unique(colors[inside], return_inverse=True, return_counts=True)
+        fresh = np.bincount(places, _is_fresh(colors)[inside], len(found)) / counts
+        merged = _merge(found, counts, (_WORTH / weight * fresh).astype(np.float32))
         rows[inside] = np.stack((merged >> 16, merged >> 8 & 255, merged & 255), 1).astype(np.uint8)[places]
     return Drawn(pixels, mask)
 
@@ -114,13 +116,22 @@ def _continue_under(pixels: Pixels, hidden: NDArray[np.bool_]) -> None:
     pixels[:] = np.take_along_axis(pixels, nearest[:, :, None], 1)
 
 
-def _merge(found: Colors, counts: NDArray[np.intp], limit: float) -> Colors:
-    """For each color a more frequent one whose squared difference is at most the limit, or itself."""
+def _is_fresh(colors: Colors) -> NDArray[np.bool_]:
+    """Pixels that are neither like the one to their left nor like the one above: those cost bits."""
+    fresh = np.ones(colors.shape, bool)
+    fresh[:, 1:] &= colors[:, 1:] != colors[:, :-1]
+    fresh[1:] &= colors[1:] != colors[:-1]
+    return fresh
+
+
+def _merge(found: Colors, counts: NDArray[np.intp], limits: NDArray[np.float32]) -> Colors:
+    """For each color a more frequent one whose squared difference is at most the color's limit, or itself."""
     merged = found.copy()
     left = np.argsort(-counts, kind="stable")[:_MERGED]
     values = np.stack((found >> 16, found >> 8 & 255, found & 255), 1).astype(np.float32)
-    while limit >= 1 and len(left):
-        near = ((values[left] - values[left[0]]) ** 2).sum(1) <= limit
+    while len(left):
+        near = ((values[left] - values[left[0]]) ** 2).sum(1) <= limits[left]
+        near[0] = True
         merged[left[near]] = found[left[0]]
         left = left[~near]
     return merged
