@@ -74,7 +74,10 @@ def measure(model: str, fitted: int, count: int, seed: int) -> None:
     alarms: dict[str, list[float]] = {name: [] for name in ANOMALY_METHODS}
     told: dict[str, float] = {}
     seconds = dict.fromkeys(names, 0.0)
-    print(f"{fitted} good pictures of {SIDE}x{SIDE} to fit to; {count} good and {count} with defects, model {model}, seed {seed}")
+    print(
+        f"{fitted} good pictures of {SIDE}x{SIDE} to fit to; {count} good and {count} with defects, "
+        f"model {model}, seed {seed}"
+    )
     print("image AUROC / pixel AUROC")
     print("| surface | " + " | ".join(names) + " |")
     print("|---|" + "---|" * len(names))

@@ -51,6 +51,7 @@ PARTS = {
     "aecodec.coding.symbols",
     "aecodec.tasks.embedding",
     "aecodec.tasks.fit",
+    "aecodec.tasks.sketch",
     "aecodec.train.data",
     "aecodec.train.loop",
 }
