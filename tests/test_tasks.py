@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -79,7 +80,10 @@ def test_page_runs_on_any_pictures(
                 result = CliRunner().invoke(main, arguments)
                 assert result.exit_code == 0, (line, result.output)
             elif program == "aecodec":
-                known = {option for parameter in main.commands[arguments[0]].params for option in parameter.opts}
+                command: click.Command = main
+                while isinstance(command, click.Group):
+                    command = command.commands[arguments.pop(0)]
+                known = {option for parameter in command.params for option in parameter.opts}
                 assert {argument for argument in arguments if argument.startswith("-")} <= known, line
 
 

@@ -172,13 +172,24 @@ def test_an_index_looks_only_at_what_is_new_or_changed(index: Path, photos: Path
 def test_a_bad_picture_is_named_and_the_others_are_in_the_index(photos: Path) -> None:
     (photos / "bad.jpg").write_bytes(b"no picture")
     (photos / "cut.aec").write_bytes((photos / "cup.aec").read_bytes()[:-9])
+    (photos / "empty.aec").touch()
     target = photos.parent / "index.npz"
     result = run("embed", photos, "--out", target)
     assert result.exit_code == 1
-    assert "2 of 6 files failed" in result.output
-    assert "bad.jpg" in result.output
+    assert "3 of 7 files failed" in result.output
+    for name in ("bad.jpg", "empty.aec"):
+        assert f"{photos / name}: no image that Pillow can read\n" in result.output
     assert "cut.aec" in result.output
     assert len(read(target).entries) == 4
+
+
+def test_what_is_no_file_is_told_by_its_name(index: Path, photos: Path) -> None:
+    for wrong, message in ((photos, "Is a directory"), (photos / "none.png", "No such file or directory")):
+        with pytest.raises(aecodec.InputError) as caught:
+            tasks.embed([wrong])
+        assert str(caught.value) == f"{wrong} cannot be read: {message}"
+        result = run("similar", index, wrong)
+        assert (result.exit_code, result.output) == (1, f"Error: {wrong} cannot be read: {message}\n")
 
 
 def test_names_stay_right_where_folder_and_index_move_together(
