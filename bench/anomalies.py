@@ -15,7 +15,6 @@ from aecodec.format.container import DEFAULT_QUALITY, Header, quality_level
 from aecodec.tasks import ANOMALY_METHODS, AnomalyDetector
 from bench.defects import DEFECTS, SIDE, SURFACES, Sample, bad, good
 
-_SEED = 0
 _CELL = 16  # pixels of y
 _COARSE = 10  # quality at which the codec keeps little
 _AXES = 64  # of the linear autoencoder
@@ -66,7 +65,7 @@ def enlarged(cells: Map) -> NDArray[np.float32]:
     return np.asarray(Image.fromarray(cells).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
-def measure(model: str, fitted: int, count: int) -> None:
+def measure(model: str, fitted: int, count: int, seed: int) -> None:
     """Print image and pixel AUROC of each method on each surface, and how often good pictures are called anomalies."""
     codec = Codec.load(model, "cpu", threads=1)
     names = [*ANOMALY_METHODS, "PCA of y", "codec"]
@@ -75,13 +74,16 @@ def measure(model: str, fitted: int, count: int) -> None:
     alarms: dict[str, list[float]] = {name: [] for name in ANOMALY_METHODS}
     told: dict[str, float] = {}
     seconds = dict.fromkeys(names, 0.0)
-    print(f"{fitted} good pictures of {SIDE}x{SIDE} to fit to; {count} good and {count} with defects, model {model}")
+    print(
+        f"{fitted} good pictures of {SIDE}x{SIDE} to fit to; {count} good and {count} with defects, "
+        f"model {model}, seed {seed}"
+    )
     print("image AUROC / pixel AUROC")
     print("| surface | " + " | ".join(names) + " |")
     print("|---|" + "---|" * len(names))
     for surface in SURFACES:
-        pictures = [sample.image for sample in good(surface, fitted, _SEED, fitting=True)]
-        sound, broken = list(good(surface, count, _SEED, fitting=False)), list(bad(surface, count, _SEED))
+        pictures = [sample.image for sample in good(surface, fitted, seed, fitting=True)]
+        sound, broken = list(good(surface, count, seed, fitting=False)), list(bad(surface, count, seed))
         for name in names:
             started = time.perf_counter()
             score: Scorer
@@ -135,14 +137,14 @@ def _of_kind(highest: NDArray[np.float32], wrong: Sequence[Map], broken: Sequenc
     return auroc(highest, np.array(of_kind))
 
 
-def draw(target: Path, model: str, fitted: int) -> None:
+def draw(target: Path, model: str, fitted: int, seed: int) -> None:
     """Write a picture: a defect of each kind on some surfaces, and below each what the default method makes of it."""
     shown = ("gravel", "woven", "wood", "studs")
     sheet = Image.new("RGB", (len(shown) * (SIDE + 4) - 4, 2 * SIDE + 4), "white")
     for column, surface in enumerate(shown):
-        pictures = [sample.image for sample in good(surface, fitted, _SEED, fitting=True)]
+        pictures = [sample.image for sample in good(surface, fitted, seed, fitting=True)]
         detector = AnomalyDetector(model=model, threads=1).fit(pictures)
-        sample = list(bad(surface, len(DEFECTS), _SEED))[column]
+        sample = list(bad(surface, len(DEFECTS), seed))[column]
         (found,) = detector.look([sample.image])
         if isinstance(found, Exception):
             raise found

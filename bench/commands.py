@@ -345,15 +345,16 @@ def fit_search(shards: tuple[Path, ...], model: str, pictures: int, out: Path) -
 @click.option("--model", default="m", show_default=True)
 @click.option("--fitted", type=click.IntRange(2), default=30, show_default=True, help="Good pictures to fit to.")
 @click.option("--count", type=click.IntRange(4), default=24, show_default=True, help="Good and bad ones, each.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another one draws other pictures.")
 @click.option("--picture", type=NEW, help="Draw some of them with their heatmaps instead.")
-def anomalies(model: str, fitted: int, count: int, picture: Path | None) -> None:
+def anomalies(model: str, fitted: int, count: int, seed: int, picture: Path | None) -> None:
     """How well defects are found on surfaces, of which three are in scikit-image, beside reconstruction errors."""
     from bench.anomalies import draw, measure
 
     if picture is not None:
-        draw(picture, model, fitted)
+        draw(picture, model, fitted, seed)
         return
-    measure(model, fitted, count)
+    measure(model, fitted, count, seed)
 
 
 def _fitting(command: Callable[..., None]) -> Callable[..., None]:

@@ -18,9 +18,11 @@ from aecodec import Codec, InputError
 from aecodec.tasks import Embedder
 from aecodec.tasks.embedding import Cells
 from aecodec.tasks.fit import DIMENSIONS, fit_head
+from aecodec.tasks.sketch import fit_sketch
 
 _PIXELS = (8, 16, 32)  # sides of the thumbnails of the peer
 _SEED = 1
+_SKETCHED = 4  # of so many pictures one is coded to fit the matrix to
 Copy = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 
@@ -90,7 +92,7 @@ def fit(shards: Sequence[Path], model: str, out: Path, count: int) -> None:
     for image in read(members):
         copies = [copy(image, rng) for copy in KINDS.values()] + [cut(image, rng, rng.uniform(0.75, 0.95))]
         groups.append([Cells.of(codec, one) for one in (image, *copies)])
-    head = fit_head(codec.weights.model_id, groups)
+    head = fit_head(codec.weights.model_id, groups, fit_sketch(codec, read(members[::_SKETCHED])))
     head.save(out)
     print(
         f"{out}: head {head.head_id:08x} from {len(groups)} pictures, {out.stat().st_size / 1e3:.0f} kB, "

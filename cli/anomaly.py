@@ -38,9 +38,9 @@ def anomaly() -> None:
 @click.option(
     "--method",
     type=click.Choice(["gaussian", "neighbors"]),
-    default="gaussian",
+    default="neighbors",
     show_default=True,
-    help="Distance from the mean of good cells, or from the nearest ones.",
+    help="Distance from the mean of good cells, or from the nearest of them.",
 )
 @click.option(
     "--false-alarms",

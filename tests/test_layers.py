@@ -55,6 +55,7 @@ PARTS = {
     "aecodec.tasks.embedding",
     "aecodec.tasks.enhance",
     "aecodec.tasks.fit",
+    "aecodec.tasks.sketch",
     "aecodec.train.data",
     "aecodec.train.loop",
     "aecodec.train.soap",

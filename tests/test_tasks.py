@@ -80,8 +80,9 @@ def test_page_runs_on_any_pictures(
                 result = CliRunner().invoke(main, arguments)
                 assert result.exit_code == 0, (line, result.output)
             elif program == "aecodec":
-                command = main.commands[arguments[0]]
-                command = command.commands[arguments[1]] if isinstance(command, click.Group) else command
+                command: click.Command = main
+                while isinstance(command, click.Group):
+                    command = command.commands[arguments.pop(0)]
                 known = {option for parameter in command.params for option in parameter.opts}
                 assert {argument for argument in arguments if argument.startswith("-")} <= known, line
 

@@ -131,7 +131,7 @@ class AnomalyDetector:
 
     def __init__(
         self,
-        method: str = "gaussian",
+        method: str = "neighbors",
         *,
         false_alarms: float = 0.05,
         model: str = weights.DEFAULT_MODEL,

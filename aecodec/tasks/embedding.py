@@ -4,7 +4,7 @@ A small copy of the picture, always of the same size, goes through the encoder's
 what a .aec file codes, so nothing here has to be trained but a projection: means of y and of its energy over a spatial
 pyramid (Lazebnik et al. 2006), whitened by how copies of training pictures differ from each other (linear
 discriminants, Fisher 1936). The symbols of a file are on a grid that is fixed to its pixels, and those of a resized
-copy on another one: hence the small copy, which a .aec file is decoded for.
+copy on another one: hence the small copy. Of a .aec file it is made by a matrix (sketch.py), not by its decoder.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from aecodec.forked import computed_once
 from aecodec.format.container import DEFAULT_QUALITY, MAX_PIXELS, Header, quality_level
 from aecodec.tasks.index import Entry, Index
 from aecodec.tasks.pictures import Reader, Source, checked, each
+from aecodec.tasks.sketch import SketchCodec
 from aecodec.workers import Workers
 
 SIDE = 256  # pixels of what the network sees
@@ -39,7 +40,8 @@ MEANS, ENERGIES = (
 )  # of each level: the side of a part in cells, and the way to the next
 THUMBNAIL = 96  # pixels of the longer side
 _FORMAT = "aecodec embedding 1"
-_ARRAYS = ("means", "energies", "center", "projection", "threshold")
+_COMPARED = ("means", "energies", "center", "projection")  # by which vectors of two heads are comparable or not
+_ARRAYS = (*_COMPARED, "threshold", "sketch")
 
 
 class Seen(NamedTuple):
@@ -90,6 +92,7 @@ class Head:
     center: NDArray[np.float32]  # [F]
     projection: NDArray[np.float16]  # [F, d]
     threshold: float  # similarity from which pictures count as copies
+    sketch: NDArray[np.float16]  # [M + 1, 8 * 8 * 3]: from y_hat to small pictures
 
     def describe(self, cells: Cells) -> NDArray[np.float32]:
         """[F]: the pyramids."""
@@ -107,12 +110,12 @@ class Head:
     def head_id(self) -> int:
         """What an index carries: vectors of one head are comparable, and with nothing else."""
         digest = hashlib.sha256(f"{_FORMAT} {self.model_id:08x}".encode())
-        for name in _ARRAYS[:-1]:
+        for name in _COMPARED:
             digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
         return int.from_bytes(digest.digest()[:4], "little")
 
     def save(self, path: Path) -> None:
-        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS[:-1]}
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in (*_COMPARED, "sketch")}
         arrays["threshold"] = np.array([self.threshold], np.float32)
         path.write_bytes(save(arrays, {"format": _FORMAT, "model_id": f"{self.model_id:08x}"}))
 
@@ -143,7 +146,7 @@ class Embedder:
         self.codec = codec
         self.head = head
         self.workers = Workers(threads)
-        self.reader = Reader(codec, max_pixels)
+        self.reader = Reader(SketchCodec(codec, head.sketch), max_pixels)
 
     @classmethod
     def load(

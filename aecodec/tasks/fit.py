@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,8 @@ _FALSE_ALARMS = 1e-4  # of pairs of different pictures
 _FEWEST = 50  # pictures
 
 
-def fit_head(model_id: int, groups: Iterable[Sequence[Cells]]) -> Head:
-    """A head from pictures, each with at least one copy.
+def fit_head(model_id: int, groups: Iterable[Sequence[Cells]], sketch: NDArray[np.float16]) -> Head:
+    """A head from pictures, each with at least one copy; sketch is from fit_sketch.
 
     The threshold is the similarity that one of 10,000 pairs of different pictures exceeds in any of their copies, among
     a fifth of the pictures by a head of the others. Raises InputError for less than 50 pictures.
@@ -27,8 +28,8 @@ def fit_head(model_id: int, groups: Iterable[Sequence[Cells]]) -> Head:
     pictures = list(groups)
     if len(pictures) < _FEWEST or any(len(copies) < 2 for copies in pictures):
         raise InputError(f"a head needs at least {_FEWEST} pictures with copies, got {len(pictures)}")
-    trial = _fit(model_id, [one for at, one in enumerate(pictures) if at % _HELD_BACK], 1.0)
-    return _fit(model_id, pictures, _rare(trial, pictures[::_HELD_BACK]))
+    trial = _fit(model_id, [one for at, one in enumerate(pictures) if at % _HELD_BACK], sketch)
+    return replace(_fit(model_id, pictures, sketch), threshold=_rare(trial, pictures[::_HELD_BACK]))
 
 
 def _rare(head: Head, pictures: Sequence[Sequence[Cells]]) -> float:
@@ -37,16 +38,16 @@ def _rare(head: Head, pictures: Sequence[Sequence[Cells]]) -> float:
     return float(np.quantile(highest, 1 - _FALSE_ALARMS))
 
 
-def _fit(model_id: int, pictures: Sequence[Sequence[Cells]], threshold: float) -> Head:
+def _fit(model_id: int, pictures: Sequence[Sequence[Cells]], sketch: NDArray[np.float16]) -> Head:
     copies = [copy for one in pictures for copy in one]
     means = _principal(np.array([mean for copy in copies for mean in parts(copy.means, MEANS)]), _MEANS)
     energies = [energy(square) for copy in copies for square in parts(copy.squares, ENERGIES)]
     axes = _principal(np.array(energies), _ENERGIES)
-    blank = Head(model_id, means, axes, np.zeros(0, np.float32), np.zeros((0, 0), np.float16), threshold)
+    blank = Head(model_id, means, axes, np.zeros(0, np.float32), np.zeros((0, 0), np.float16), 1.0, sketch)
     features = [np.stack([blank.describe(copy) for copy in one]) for one in pictures]
     center = np.concatenate(features).mean(0)
     projection = _discriminants([one - center for one in features])
-    return Head(model_id, means, axes, center, projection, threshold)
+    return replace(blank, center=center, projection=projection)
 
 
 def _principal(rows: NDArray[np.float32], count: int) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from aecodec import weights
 from aecodec.codec import Codec
@@ -43,10 +43,12 @@ class Reader:
         try:
             return self._read(source, side)
         except (CodecError, OSError) as error:
-            if not isinstance(source, str | os.PathLike) or os.fspath(source) in str(error):
+            if not isinstance(source, str | os.PathLike):
                 raise
             if isinstance(error, OSError):
                 raise InputError(f"{os.fspath(source)} cannot be read: {error.strerror or error}") from error
+            if os.fspath(source) in str(error):
+                raise
             raise type(error)(f"{os.fspath(source)}: {error}") from error
 
     def _read(self, source: Source, side: int | None) -> Image.Image:
@@ -64,6 +66,8 @@ class Reader:
                 return self._shown(image)
         except (CodecError, MemoryError):
             raise
+        except UnidentifiedImageError as error:
+            raise InputError("no image that Pillow can read") from error
         except Exception as error:  # Pillow's parsers raise whatever a broken file makes them raise
             raise InputError(f"picture cannot be read: {error}") from error
 

@@ -210,7 +210,7 @@ def test_foreign_and_damaged_files_are_refused_in_a_line(learned: Path, tmp_path
         changed(data, {"model_id": "deadbeef"}): "needs weights deadbeef",
         changed(data, {"model_id": "x"}): "is no file of",
         changed(data, {"model_id": f"{aecodec.Codec.load('m').weights.model_id:08x}"}): "center is float32",
-        changed(data, {"method": "neighbors"}): "core",
+        changed(data, {"method": "gaussian"}): "it holds center, core, whitening, not",
         changed(data, {"method": "svm"}): "method must be",
         changed(data, {"offset": "nan"}): "its threshold is nan",
         changed(data, {"offset": "1"}): "its threshold is -1",
@@ -218,7 +218,7 @@ def test_foreign_and_damaged_files_are_refused_in_a_line(learned: Path, tmp_path
         changed(data, {}, center=np.full(M, np.nan, np.float32)): "center is float32",
         changed(data, {}, whitening=np.zeros((M, 1), np.float32)): "whitening is float32",
         changed(data, {}, center=np.zeros(M)): "center is float64",
-        changed(data, {}, more=np.zeros(1)): "it holds center, more, whitening",
+        changed(data, {}, more=np.zeros(1)): "it holds center, core, more, whitening",
         changed(data, {"method": "neighbors"}, core=np.zeros((0, M), np.float32)): "core is float32",
         changed(data, {"method": "neighbors"}, core=np.array(1, np.float32)): "core is float32",
     }

@@ -18,8 +18,10 @@ from support import DATA
 import aecodec
 from aecodec import tasks
 from aecodec.cli.app import main
+from aecodec.image import upright
 from aecodec.tasks.embedding import Cells, Head
 from aecodec.tasks.fit import fit_head
+from aecodec.tasks.sketch import SketchCodec, fit_sketch
 
 
 def run(*arguments: object) -> Result:
@@ -68,6 +70,11 @@ def index(photos: Path) -> Path:
     return target
 
 
+def closeness(*images: Image.Image) -> float:
+    """PSNR of two pictures, whatever their transparency."""
+    return aecodec.metrics.psnr(*(np.asarray(image.convert("RGB")) for image in images))
+
+
 def read(path: Path) -> tasks.Index:
     return tasks.Index.from_bytes(path.read_bytes(), path.suffix)
 
@@ -112,6 +119,29 @@ def test_a_turned_and_a_transparent_picture_are_seen_as_a_viewer_shows_them(coff
     assert shown @ white < 0.5
 
 
+@pytest.mark.parametrize("model", aecodec.weights.SHIPPED)
+def test_reduced_pictures_by_a_matrix_are_nearly_those_of_the_decoder(model: str, coffee: Image.Image) -> None:
+    """Of several tiles and bands, odd sizes, transparent and turned; each quality has gains of its own."""
+    embedder, codec = tasks.Embedder.load(model, threads=1), aecodec.Codec.load(model)
+    quick = SketchCodec(codec, embedder.head.sketch)
+    photo = coffee.resize((565, 1101)).convert("RGBA")
+    photo.putalpha(Image.linear_gradient("L").resize(photo.size))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo.info["exif"] = exif.tobytes()
+    for quality, scale in ((90, 1 / 2), (75, 1 / 4), (40, 1 / 8)):
+        data = codec.encode(photo, quality=quality, effort=0, tile=4)
+        shown, exact = quick.decode(data, scale=scale), codec.decode(data, scale=scale)
+        assert (shown.size, shown.mode, shown.info.keys()) == (exact.size, "RGBA", exact.info.keys())
+        assert closeness(shown, exact) > 34
+    ours, theirs = embedder.embed([data, upright(codec.decode(data))])
+    assert ours @ theirs > 0.98
+    region = (37, 530, 400, 333)
+    part = quick.decode(data, region=region, scale=1 / 2)
+    assert closeness(part, codec.decode(data, region=region, scale=1 / 2)) > 34
+    np.testing.assert_array_equal(*map(np.asarray, (quick.decode(data), codec.decode(data))))
+
+
 @pytest.mark.parametrize("size", [(1, 1), (300, 1), (1, 300), (16, 700)])
 def test_pictures_of_any_shape_have_vectors(size: tuple[int, int]) -> None:
     image = Image.new("RGB", size, "teal")
@@ -142,13 +172,24 @@ def test_an_index_looks_only_at_what_is_new_or_changed(index: Path, photos: Path
 def test_a_bad_picture_is_named_and_the_others_are_in_the_index(photos: Path) -> None:
     (photos / "bad.jpg").write_bytes(b"no picture")
     (photos / "cut.aec").write_bytes((photos / "cup.aec").read_bytes()[:-9])
+    (photos / "empty.aec").touch()
     target = photos.parent / "index.npz"
     result = run("embed", photos, "--out", target)
     assert result.exit_code == 1
-    assert "2 of 6 files failed" in result.output
-    assert "bad.jpg" in result.output
+    assert "3 of 7 files failed" in result.output
+    for name in ("bad.jpg", "empty.aec"):
+        assert f"{photos / name}: no image that Pillow can read\n" in result.output
     assert "cut.aec" in result.output
     assert len(read(target).entries) == 4
+
+
+def test_what_is_no_file_is_told_by_its_name(index: Path, photos: Path) -> None:
+    for wrong, message in ((photos, "Is a directory"), (photos / "none.png", "No such file or directory")):
+        with pytest.raises(aecodec.InputError) as caught:
+            tasks.embed([wrong])
+        assert str(caught.value) == f"{wrong} cannot be read: {message}"
+        result = run("similar", index, wrong)
+        assert (result.exit_code, result.output) == (1, f"Error: {wrong} cannot be read: {message}\n")
 
 
 def test_names_stay_right_where_folder_and_index_move_together(
@@ -306,11 +347,12 @@ def test_a_fitted_head_tells_copies_from_others(tmp_path: Path, tiny: aecodec.Co
     corners = rng.integers((0, 0), (500, 300), (60, 2))
     cuts = [coffee.crop((int(x), int(y), int(x) + 100, int(y) + 100)) for x, y in corners]
     groups = [[Cells.of(tiny, one), Cells.of(tiny, one.resize((60, 60)))] for one in cuts]
-    made = fit_head(tiny.weights.model_id, groups)
+    made = fit_head(tiny.weights.model_id, groups, fit_sketch(tiny, cuts[:4]))
     made.save(tmp_path / "head.safetensors")
     head = Head.load(tmp_path / "head.safetensors")
     assert (head.head_id, head.threshold) == (made.head_id, pytest.approx(made.threshold))
+    np.testing.assert_array_equal(head.sketch, made.sketch)
     a, b = (np.stack([head.project(head.describe(group[at])) for group in groups]) for at in (0, 1))
     assert ((a @ b.T).argmax(1) == np.arange(60)).mean() > 0.95
     with pytest.raises(aecodec.InputError, match="at least 50"):
-        fit_head(1, groups[:49])
+        fit_head(1, groups[:49], made.sketch)
