@@ -263,6 +263,7 @@ class Codec:
         symbols, losses = self._parse_remains(remains)
         pixels = self._render(self.receiver, symbols, header, area, factor)
         losses += self._paint_remains(pixels, remains, area, factor)
+        _check_left(losses, remains)
         losses = [loss for loss in losses if loss.box is None or loss.box.intersection(area) is not None]
         fill_lost(pixels, losses, area, factor)
         alpha, alpha_losses = partial_alpha(remains, area, factor)
@@ -456,8 +457,7 @@ class Codec:
             box = header.tiles()[remains.cut.number]
             loss = self._parse_cut(remains.cut, symbols, box, header)
             losses = [loss if one.box == loss.box else one for one in losses]
-        if sum(loss.box is not None and not loss.in_part for loss in losses) == len(remains.tiles):
-            raise FormatError(f"none of {len(remains.tiles)} tiles is left: {losses[-1].reason}")
+        _check_left(losses, remains)
         return symbols, losses
 
     def _paint_remains(self, pixels: Pixels, remains: Remains, area: Box, factor: int) -> list[Loss]:
@@ -482,6 +482,13 @@ class Codec:
             return Loss(f"{cut.reason}, too early for a coarse picture", seen)
         symbols.put(part)
         return Loss(f"{cut.reason}, which are shown unchecked", seen, in_part=True)
+
+
+def _check_left(losses: list[Loss], remains: Remains) -> None:
+    """Raises FormatError where all tiles are lost."""
+    count = len(remains.tiles)
+    if len({loss.box for loss in losses if loss.box is not None and not loss.in_part}) == count:
+        raise FormatError(f"none of {count} tiles is left: {losses[-1].reason}")
 
 
 def pick_bound(near_lossless: int | None, *, lossless: bool) -> int | None:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from support import DATA, psnr
 
 import aecodec
-from aecodec import Codec, InputError
+from aecodec import Codec, FormatError, InputError
 from aecodec.cli.app import main
 from aecodec.format.container import NO_MODEL, Header, Tile, pack, read_header, unpack
 from aecodec.format.webp import encode_webp
@@ -71,6 +71,14 @@ def zoo() -> dict[str, Image.Image]:
 def test_quality_means_something_on_every_picture(codec: Codec, name: str, quality: int, least: float) -> None:
     image = zoo()[name]
     assert psnr(image, codec.decode(codec.encode(image, quality=quality))) >= least
+
+
+@pytest.mark.parametrize("shape", [(80, 100), (1, 4200), (4200, 2)])
+def test_quality_means_something_of_noise_and_strips_of_any_size(codec: Codec, shape: tuple[int, int]) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+    data = codec.encode(noise)
+    assert psnr(noise, codec.decode(data)) >= 32.2
+    assert len(data) < 1.1 * shape[0] * shape[1]  # bytes of the pixels themselves
 
 
 def test_page_of_text_is_sharp_and_far_smaller_than_jpeg(codec: Codec) -> None:
@@ -182,6 +190,32 @@ def test_targets_on_drawn_pictures(codec: Codec) -> None:
     assert 1000 < len(data) <= 1500
     shown = codec.decode(codec.encode(image, psnr=38))
     assert psnr(image, shown) >= 38
+
+
+def test_size_target_below_what_drawn_pixels_cost(codec: Codec) -> None:
+    noise = Image.fromarray(np.random.default_rng(3).integers(0, 256, (32, 32), dtype=np.uint8))
+    smallest = len(codec.encode(noise, quality=1))
+    assert len(codec.encode(noise, max_bytes=smallest // 2)) <= smallest // 2
+    with pytest.raises(InputError, match=r"quality 1 needs 1\d\d bytes"):
+        codec.encode(noise, max_bytes=20)
+
+
+def test_tile_with_a_stream_is_lost_where_no_weights_are_named(tiny: Codec, coffee: Image.Image) -> None:
+    header, _, tiles = unpack(tiny.encode(coffee.crop((0, 0, 128, 64)), lossless=True, tile=1))
+    stream = unpack(tiny.encode(coffee.crop((0, 0, 128, 64)), tile=1)).tiles[0].stream
+    assert stream
+    for wrong in (Tile(stream), tiles[1]._replace(stream=stream), Tile(b"")):
+        shown, losses = tiny.decode_partial(pack(header, {}, [tiles[0], wrong]))
+        assert [(loss.box, loss.in_part) for loss in losses] == [((64, 0, 128, 64), False)]
+        assert "names no weights" in losses[0].reason
+        assert np.array_equal(np.asarray(shown)[:, :64], np.asarray(coffee)[:64, :64])
+        assert (np.asarray(shown)[:, 64:] == 128).all()
+
+
+def test_nothing_is_left_where_no_drawn_part_can_be_read(tiny: Codec) -> None:
+    data = pack(Header(64, 64, 0, NO_MODEL), {}, [Tile(b"", bytes(40))])
+    with pytest.raises(FormatError, match="none of 1 tiles is left: drawn part"):
+        tiny.decode_partial(data)
 
 
 def test_damaged_tile_of_a_drawn_picture_is_lost_alone(codec: Codec) -> None:

@@ -20,6 +20,8 @@ Blocks = NDArray[np.bool_]  # [H/16, W/16]
 Colors = NDArray[np.int32]  # packed, 8 bits a channel
 
 _TINY, _HUGE = 1 << 12, 1 << 26  # pixels: up to the first any picture is looked at, above the second none
+_NARROW = 16  # of such sides as well: networks code squares of 64
+_RELATED = 0.5  # correlation of neighbors; photographs have more than 0.85, noise none
 _PER_COLOR = 4  # pixels for each color of a block that may be drawn, at least
 _PER_COLOR_ALONE = 8  # of one that only drawn pictures have, if there is an edge in it
 _EDGE = 48  # difference of neighbors in a channel
@@ -28,6 +30,7 @@ _SAMPLE = 4096  # blocks that are looked at first
 _MOSTLY = 0.5  # share of blocks that may be drawn, from which on all may
 _WORTH = 2.0  # bits that a pixel saves that has the color of a neighbor
 _BAND = 512  # rows
+_ROWS = 64  # that are looked at for noise
 _MERGED = 8192  # colors at most that are merged, the most frequent ones
 
 
@@ -44,14 +47,22 @@ def find(picture: Picture) -> Candidates | None:
     H, W, _ = pixels.shape
     if H * W > _HUGE:
         return None
-    tiny = H * W <= _TINY
+    tiny = H * W <= _TINY or min(H, W) < _NARROW or _is_noise(pixels)
     step = max(1, int((H * W / Y_STRIDE**2 / _SAMPLE) ** 0.5))
-    if step > 1 and _blocks(_every(pixels, step))[1].mean() < _LEAST:
+    if not tiny and step > 1 and _blocks(_every(pixels, step))[1].mean() < _LEAST:
         return None
     few, plain = _blocks(pixels)
     if not tiny and plain.mean() < _LEAST:
         return None
     return Candidates(few, tiny or bool(few.mean() >= _MOSTLY))
+
+
+def _is_noise(pixels: Pixels) -> bool:
+    """Whether neighbors have little to do with each other, in both directions, in rows from all over the picture."""
+    rows = np.linspace(0, len(pixels) - 2, min(len(pixels) - 1, _ROWS)).astype(int)
+    here, below = pixels[rows].astype(np.float32), pixels[rows + 1].astype(np.float32)
+    apart = min(float(((a - b) ** 2).mean()) for a, b in ((here[:, 1:], here[:, :-1]), (here, below)))
+    return apart > 2 * (1 - _RELATED) * float(here.var((0, 1)).mean())
 
 
 def _every(pixels: Pixels, step: int) -> Pixels:

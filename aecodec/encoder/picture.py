@@ -111,7 +111,7 @@ class PictureEncoder:
         else:
             pixels = self.receiver.synthesize(symbols, header, header.bounds)
         if drawn is not None:
-            pixels[drawn.mask] = drawn.colors[drawn.mask]
+            np.copyto(pixels, drawn.colors, where=drawn.mask[:, :, None])
         return pixels
 
     def _encode(self, drawn: Drawn, header: Header) -> list[bytes]:

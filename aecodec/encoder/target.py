@@ -253,9 +253,15 @@ class TargetEncoder:
         self.picture = self.picture._replace(pixels=self.picture.filled)
         pixels = sample(self.picture.pixels)
         part = None if pixels is None else self.picture._replace(pixels=pixels, alpha=None)
-        self.search.run(self._measure, None if part is None else lambda level: self._rehearse(part, level))
+        rehearse = None if part is None else lambda level: self._rehearse(part, level)
+        self.search.run(self._measure, rehearse)
+        reached = self.search.value
+        if self.best is None and self.target.is_size and self.candidates is not None:  # drawn pixels are too much
+            self.candidates, self.search = None, self.target.search(self.header.pixels)
+            self.search.run(self._measure, rehearse)
+            reached = min(reached, self.search.value)
         if self.best is None:
-            raise self.target.impossible(self.search.value, self.header.pixels)
+            raise self.target.impossible(reached, self.header.pixels)
         if extreme := self.target.extreme(self.search.level, self.search.value, self.search):
             warnings.warn(extreme, PictureWarning, stacklevel=3)
         return self.best

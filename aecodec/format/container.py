@@ -176,10 +176,15 @@ class Tile(NamedTuple):
     step: int = 1  # of their values
 
     @classmethod
-    def parse(cls, kind: int, payload: bytes) -> Tile:
+    def parse(cls, kind: int, payload: bytes, header: Header) -> Tile:
         """Raises FormatError."""
-        if kind == SectionKind.TILE:
-            return cls(payload)
+        tile = cls(payload) if kind == SectionKind.TILE else cls._parse_drawn(payload)
+        if header.model_id == NO_MODEL and not tile.is_drawn:
+            raise FormatError("a tile has a stream, and the header names no weights")
+        return tile
+
+    @classmethod
+    def _parse_drawn(cls, payload: bytes) -> Tile:
         step, length = _DRAWN.unpack_from(payload) if len(payload) > _DRAWN.size else (1, 0)
         if not 0 < length <= len(payload) - _DRAWN.size:
             raise FormatError(f"drawn pixels of a tile are {length} bytes of {max(len(payload) - _DRAWN.size, 0)}")
@@ -352,9 +357,7 @@ def _sorted_sections(data: Data, header: Header, needed: list[bool]) -> tuple[di
         payload = checked_payload(data, place, length)
         known = kind in SectionKind.__members__.values()
         if kind in TILES:
-            tiles.append(Tile.parse(kind, payload))
-            if header.model_id == NO_MODEL and tiles[-1].stream:
-                raise FormatError("a tile has a stream, and the header names no weights")
+            tiles.append(Tile.parse(kind, payload, header))
         elif not known and not kind & ANCILLARY:
             raise UnsupportedError(f"unknown critical section {kind:#04x}")
         elif tiles:

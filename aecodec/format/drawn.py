@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -64,8 +65,13 @@ def paint(pixels: NDArray[np.uint8], tile: Tile, box: Box, header: Header, area:
 
 def drawn_pixels(tiles: Sequence[Tile], header: Header) -> int:
     """How many pixels of a picture are drawn. Raises FormatError."""
-    parts = [(one.drawn, *box.shape) for box, one in zip(header.seen_tiles(), tiles, strict=True) if one.drawn]
-    return sum(np.count_nonzero(decode_webp(*part, "drawn part")[:, :, 3]) for part in parts)
+    drawn = [(box, tile) for box, tile in zip(header.seen_tiles(), tiles, strict=True) if tile.drawn]
+    return sum(
+        math.prod(box.shape)
+        if tile.is_drawn
+        else np.count_nonzero(decode_webp(tile.drawn, *box.shape, "drawn part")[:, :, 3])
+        for box, tile in drawn
+    )
 
 
 def multiplied(values: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
@@ -75,7 +81,7 @@ def multiplied(values: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
 
 def _blend(shown: NDArray[np.uint8], colors: NDArray[np.uint8], mask: NDArray[np.bool_], factor: int) -> None:
     if factor == 1:
-        shown[mask] = colors[mask]
+        np.copyto(shown, colors, where=mask[:, :, None])
         return
     count = factor**2
     drawn = sums(mask[:, :, None].astype(np.uint8), factor)

@@ -22,6 +22,7 @@ from aecodec.format.alpha import Alpha, decode_alpha
 from aecodec.format.container import (
     ANCILLARY,
     MAX_PIXELS,
+    NO_MODEL,
     SECTION_OVERHEAD,
     TILES,
     Box,
@@ -96,19 +97,20 @@ def salvage(data: Buffer, *, max_pixels: int = MAX_PIXELS) -> Remains:
     elif header.alpha and SectionKind.ALPHA not in sections:
         losses.append(Loss("alpha: the picture is opaque now", None))
     placed = _place(found, len(boxes))
-    placed = [one if one is None else _parsed(one) for one in placed]
+    placed = [one if one is None else _parsed(one, header) for one in placed]
     tiles = [None if one is None else one.tile for one in placed]
     lost = [(box, one) for box, one in zip(boxes, placed, strict=True) if one is None or one.tile is None]
     losses += [Loss("not found" if one is None else one.reason, box) for box, one in lost]
-    return Remains(header, sections, tiles, losses or _violations(data, max_pixels), _cut(found, len(boxes)))
+    cut = None if header.model_id == NO_MODEL else _cut(found, len(boxes))
+    return Remains(header, sections, tiles, losses or _violations(data, max_pixels), cut)
 
 
-def _parsed(found: _Found) -> _Found:
+def _parsed(found: _Found, header: Header) -> _Found:
     """What was found at the place of a tile, with that tile."""
     if found.kind is None or found.payload is None:
         return found
     try:
-        return found._replace(tile=Tile.parse(found.kind, found.payload))
+        return found._replace(tile=Tile.parse(found.kind, found.payload, header))
     except FormatError as error:
         return found._replace(payload=None, reason=str(error))
 
