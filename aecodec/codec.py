@@ -493,6 +493,8 @@ def _check_left(losses: list[Loss], remains: Remains) -> None:
 
 def pick_bound(near_lossless: int | None, *, lossless: bool) -> int | None:
     """The largest difference that is asked for, None where a quality is. Raises InputError."""
+    if not isinstance(lossless, bool | np.bool_):
+        raise InputError(f"lossless must be true or false, got {lossless!r:.60}")
     if near_lossless is None:
         return 0 if lossless else None
     bound = as_integer("near_lossless", near_lossless)

@@ -101,8 +101,8 @@ def encode(
     Of a folder, or of several sources, photo.jpg becomes photo.jpg.aec, in the folder TARGET or else beside it. What is
     newer than its source, and of the quality, size or PSNR, model, tiles and digest that are asked for, is left alone;
     the effort, --denoise, and what --strip has dropped, are not seen (--force encodes anew). A bad file stops nothing:
-    are listed at the end. SOURCE and TARGET may be URLs that fsspec knows (s3://bucket/photos); on a cluster, paths
-    must mean the same files everywhere.
+    failures are listed at the end. SOURCE and TARGET may be URLs that fsspec knows (s3://bucket/photos); on a cluster,
+    paths must mean the same files everywhere.
 
     \b
     aecodec encode photo.jpg photo.aec

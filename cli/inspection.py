@@ -176,7 +176,7 @@ def quality_name(facts: dict[str, Any]) -> str:
     """The quality of a file, or how exact it is."""
     if "largest_difference" not in facts:
         return f"{facts['quality']:g}"
-    return f"lossless +-{facts['largest_difference']}" if facts["largest_difference"] else "lossless"
+    return f"near-lossless {facts['largest_difference']}" if facts["largest_difference"] else "lossless"
 
 
 def model_facts(file: Path | None) -> dict[str, Any]:

@@ -48,7 +48,10 @@ class Sigma(Range):
     """The deviation of the noise that shall go, or auto to estimate it."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        return Enhance("denoise", None if value == "auto" else super().convert(value, parameter, context))
+        try:
+            return Enhance("denoise", None if value == "auto" else super().convert(value, parameter, context))
+        except click.BadParameter:
+            self.fail(f"{value} is neither auto nor a number of levels above 0 and up to 60", parameter, context)
 
 
 PLACE = PlaceType()
