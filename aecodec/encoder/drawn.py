@@ -31,7 +31,7 @@ _MOSTLY = 0.5  # share of blocks that may be drawn, from which on all may
 _WORTH = 2.0  # bits that a pixel saves that has the color of a neighbor
 _BAND = 512  # rows
 _ROWS = 64  # that are looked at for noise
-_MERGED = 8192  # colors at most that are merged, the most frequent ones
+_MERGED, _ROUNDS = 8192, 1024  # colors at most that are merged, the most frequent ones, and into how many
 
 
 class Candidates(NamedTuple):
@@ -114,6 +114,8 @@ def draw(picture: Picture, mask: NDArray[np.bool_], weight: float) -> Drawn:
             _continue_under(rows, picture.alpha[band] == 0)
         colors = pack_colors(rows)
         found, places, counts = np.unique(colors[inside], return_inverse=True, return_counts=True)
+        if 2 * len(found) > len(places):  # noise, of which nothing can be merged
+            continue
         fresh = np.bincount(places, _is_fresh(colors)[inside], len(found)) / counts
         merged = _merge(found, counts, (_WORTH / weight * fresh).astype(np.float32))
         rows[inside] = np.stack((merged >> 16, merged >> 8 & 255, merged & 255), 1).astype(np.uint8)[places]
@@ -140,7 +142,9 @@ def _merge(found: Colors, counts: NDArray[np.intp], limits: NDArray[np.float32])
     merged = found.copy()
     left = np.argsort(-counts, kind="stable")[:_MERGED]
     values = np.stack((found >> 16, found >> 8 & 255, found & 255), 1).astype(np.float32)
-    while len(left):
+    for _ in range(_ROUNDS):
+        if not len(left):
+            break
         near = ((values[left] - values[left[0]]) ** 2).sum(1) <= limits[left]
         near[0] = True
         merged[left[near]] = found[left[0]]
