@@ -30,17 +30,14 @@ def settings() -> dict[str, Any]:
         "deterministic": cudnn.deterministic,
         "benchmark": cudnn.benchmark,
         "cudnn": cudnn.enabled,
-        "matmul": torch.get_float32_matmul_precision(),
         "threads": torch.get_num_threads(),
         "threads of new ones": elsewhere(torch.get_num_threads),
         "gradients": torch.is_grad_enabled(),
         "type": torch.get_default_dtype(),
     }
     if not HAS_PARTS:
-        return {**found, "tf32": cudnn.allow_tf32}
-    backends: Any = torch.backends
-    parts = (backends, backends.mkldnn.matmul, backends.mkldnn.conv, backends.cuda.matmul, backends.cudnn.conv)
-    return {**found, "precision": [part.fp32_precision for part in parts]}
+        return {**found, "matmul": torch.get_float32_matmul_precision(), "tf32": cudnn.allow_tf32}
+    return {**found, **precisions()}
 
 
 def elsewhere(work: Callable[[], int]) -> int:
