@@ -1,4 +1,4 @@
-# make demo, make test, make lint, make bench: each sets up what it needs in .venv (PYTHON is 3.11 or 3.12).
+# make demo, make docs, make test, make lint, make bench: each sets up what it needs in .venv (PYTHON is 3.11 or 3.12).
 # make web: the decoder for browsers in web/dist (Debian: emscripten).
 # make dev: the sources themselves in .venv, for work on them; the next make test puts the wheel back.
 PYTHON ?= python3
@@ -12,7 +12,7 @@ PYTEST = $(BIN)/python -P -m pytest -n $(WORKERS) --dist loadgroup
 # What an editable install has too, and lint leaves as it is.
 TOOLS = $(firstword $(wildcard .venv/editable) .venv/developer)
 
-.PHONY: dev demo web test test-fast lint bench wheel fuzz clean
+.PHONY: dev demo docs web test test-fast lint bench wheel fuzz clean
 
 # The library as a user gets it: a built wheel, not the source tree.
 .venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find aecodec cli native -type f -not -path '*/__pycache__/*')
@@ -40,6 +40,12 @@ demo: .venv/installed
 web: .venv/installed
 	PYTHON=$(CURDIR)/$(BIN)/python web/build.sh
 	@echo "web/dist is made. To try it: $(BIN)/python -m http.server -d web/dist, then http://localhost:8000/demo.html"
+
+# The documentation as a site; a link that leads nowhere fails.
+docs: .venv/installed
+	$(PIP) "$$(ls .venv/wheel/aecodec-*.whl)[docs]"
+	$(BIN)/mkdocs build --quiet
+	@echo "build/site/index.html is made"
 
 test: .venv/developer
 	$(PYTEST)
