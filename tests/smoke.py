@@ -1,4 +1,4 @@
-"""An installed wheel, tried in seconds with what is beside this file: golden files give their pixels, pictures go round.
+"""An installed wheel, tried in seconds by what is beside this file: golden files give their pixels, pictures go round.
 
 python tests/smoke.py, from any folder. Used where wheels are built; needs nothing but the package.
 """
