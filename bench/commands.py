@@ -174,7 +174,7 @@ def plot(results: Path, target: Path, what: str) -> None:
 @main.command()
 @click.option("--project", default=ROOT, type=FOLDER, help="Default is this one.")
 def readme(project: Path) -> None:
-    """Put the committed results into README.md and docs: the tables, the plots and the picture."""
+    """Put the committed results into docs: the tables, the plots and the picture."""
     from bench.compare import ladder_table, speed_table, table
     from bench.demo import poster
     from bench.effort import effort_table
@@ -186,7 +186,7 @@ def readme(project: Path) -> None:
     mark = re.compile(
         r"(<!-- table: python -m bench (\S+) bench/results/(\S+) -->\n).*?(?=<!-- end of table -->)", flags=re.DOTALL
     )
-    for page in (project / "README.md", *(project / "docs").rglob("*.md")):
+    for page in (project / "docs").rglob("*.md"):
         text = mark.sub(lambda found: f"{found[1]}{makers[found[2]](read(folder / found[3]))}\n", page.read_text())
         page.write_text(text)
     rates, speeds = read(folder / "kodak.jsonl"), read(folder / "speed.jsonl")

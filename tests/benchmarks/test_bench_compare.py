@@ -18,13 +18,13 @@ from bench.results import Point, Run
 
 KODAK = ROOT / "bench" / "results" / "kodak.jsonl"
 # Whose tables are made from committed results:
-PAGES = ("README.md", "docs/benchmarks.md", "docs/training-history.md", "docs/tasks/fine-tune.md")
+PAGES = ("docs/benchmarks.md", "docs/training-history.md", "docs/tasks/fine-tune.md")
 PUBLISHED = compare.published_curves()
 pytestmark = pytest.mark.xdist_group("project")  # whose pages and plots are made once
 
 
 def cells(output: str, first: int = 2, last: int = 4) -> dict[str, list[str]]:
-    """Of each row of the tables the last cells, by the first: "vtm published" or, in the README, "vtm"."""
+    """Of each row of the tables the last cells, by the first: "vtm published" or, in the docs, "vtm"."""
     lines = (line.strip("| ").split(" | ") for line in output.splitlines() if line.startswith("| "))
     return {" ".join(line[:first]): line[-last:] for line in lines if line[0] != "codec"}
 
@@ -88,11 +88,13 @@ def test_kodak_results_stand_beside_published_ones() -> None:
         assert curves.keys() - covering == {name.split()[0] for name in apart if name.endswith(source)}
     assert {"av1 published", "avif measured"} <= ranked.keys()
     assert apart["tcm-large published"][::4] == ["30.07 to 38.00 dB", "-"]  # nobody published its MS-SSIM
-    readme = cells((ROOT / "README.md").read_text().partition("bench speed-table")[0], first=1)
+    shown = cells(
+        (ROOT / "docs" / "benchmarks.md").read_text().partition("<!-- table: python -m bench speed-table")[0], first=1
+    )
     assert {"aecodec", "jpeg", "webp", "avif"} <= set(measured)
     for name in measured:
         in_rank = ranked.get(f"{name} measured")
-        assert readme[name] == (in_rank[1:] if in_rank else ["-", "-", *apart[f"{name} measured"][3:]])
+        assert shown[name] == (in_rank[1:] if in_rank else ["-", "-", *apart[f"{name} measured"][3:]])
     for column in (1, 2):  # the same order against both
         rates = percents([row[column] for row in ranked.values()])
         assert rates == sorted(rates)
@@ -142,9 +144,11 @@ def test_a_curve_that_ends_early_is_not_ranked(tmp_path: Path) -> None:
     ranked, apart = bench("compare", tmp_path / "r.jsonl", "--anchor", "jpeg").output.split(compare.APART)
     assert "webp" not in ranked
     assert cells(apart, last=3)["webp measured"][0] == f"28.00 to {end:.2f} dB"
-    readme = cells((ROOT / "README.md").read_text().partition("bench speed-table")[0], first=1)
+    shown = cells(
+        (ROOT / "docs" / "benchmarks.md").read_text().partition("<!-- table: python -m bench speed-table")[0], first=1
+    )
     for name in ("jpeg", "avif"):
-        assert table[name][:2] == readme[name][:2]  # what stands beside changes no figure by PSNR
+        assert table[name][:2] == shown[name][:2]  # what stands beside changes no figure by PSNR
 
 
 def test_butteraugli_has_a_column_over_one_range(tmp_path: Path) -> None:
@@ -239,7 +243,7 @@ def test_words_on_the_tables_have_their_figures(page: str) -> None:
     words = "".join(re.findall(r"<!-- words on the tables -->\n(.*?)<!-- end of words -->", text, re.DOTALL))
     figures = re.findall(r"(\d+\.\d) % (more|fewer)", words)
     assert len(figures) >= 4
-    tables = "".join((ROOT / name).read_text() for name in PAGES[:2])
+    tables = (ROOT / "docs" / "benchmarks.md").read_text()
     for figure, way in figures:
         assert f"| {'+' if way == 'more' else '-'}{figure} % |" in tables, figure
 
@@ -256,10 +260,10 @@ def test_words_on_the_tables_have_their_figures(page: str) -> None:
     ],
 )
 @pytest.mark.parametrize("form", ["", "-dark"])
-def test_plots_of_the_readme_are_of_the_committed_results(
+def test_plots_of_the_docs_are_of_the_committed_results(
     project: Path, name: str, expected: set[str], form: str
 ) -> None:
-    assert f"docs/{name}{form}.svg" in (ROOT / "README.md").read_text()
+    assert f"{name}{form}.svg" in (ROOT / "docs" / "benchmarks.md").read_text()
     drawn, shown = ((folder / "docs" / f"{name}{form}.svg").read_text() for folder in (project, ROOT))
     words = [re.findall(r"<text[^>]*>([^<]+)</text>", text) for text in (drawn, shown)]
     assert words[0] == words[1]

@@ -238,9 +238,9 @@ def test_without_its_packages_bench_names_them_and_how_to_install(folder: Path, 
     assert done.stderr == f"Error: python -m bench needs the package {package}: pip install '.[bench]'\n"
 
 
-def test_the_commands_of_the_readme_make_all_of_its_rows() -> None:
-    text = (ROOT / "README.md").read_text()
-    (codecs,) = re.findall(r"^python -m bench rd .*--codecs (\S+)", text, re.MULTILINE)
+def test_the_commands_of_the_docs_make_all_rows() -> None:
+    text = (ROOT / "docs" / "benchmarks.md").read_text()
+    (codecs,) = re.findall(r"^python -m bench rd .*--codecs (\S+) .*# the rows below", text, re.MULTILINE)
     assert re.search(r"^python -m bench speed --out", text, re.MULTILINE)  # every codec that it knows
     rows = [re.findall(r"^\| (.*?) \|", table, re.MULTILINE) for table in text.split("<!-- table: ")[1:]]
     assert {peer.name for peer in peers(codecs.split(","))} == set(rows[0][1:])  # without the head
