@@ -12,7 +12,7 @@ PYTEST = $(BIN)/python -P -m pytest -n $(WORKERS) --dist loadgroup
 # What an editable install has too, and lint leaves as it is.
 TOOLS = $(firstword $(wildcard .venv/editable) .venv/developer)
 
-.PHONY: dev demo docs web test test-fast lint bench wheel fuzz clean
+.PHONY: dev demo docs man web test test-fast lint bench wheel fuzz clean
 
 # The library as a user gets it: a built wheel, not the source tree.
 .venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find aecodec cli native -type f -not -path '*/__pycache__/*')
@@ -46,6 +46,12 @@ docs: .venv/installed
 	$(PIP) "$$(ls .venv/wheel/aecodec-*.whl)[docs]"
 	$(BIN)/mkdocs build --quiet
 	@echo "build/site/index.html is made"
+
+man: .venv/installed
+	$(PIP) click-man
+	mkdir -p build/man
+	$(BIN)/python -P -c "from click_man.core import write_man_pages; import aecodec; from aecodec.cli.app import main; \
+		write_man_pages('aecodec', main, version=aecodec.__version__, target_dir='build/man')"
 
 test: .venv/developer
 	$(PYTEST)

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import click
 
 import aecodec
-from aecodec.cli import anomaly, coding, generation, inspection, search, training
+from aecodec.cli import anomaly, coding, generation, inspection, search, shell, training
 from aecodec.cli.files import MisuseError
 from aecodec.cli.options import reporting, share_freed_memory
 from aecodec.cli.reporter import Reporter, printable, reason, told
@@ -79,6 +79,7 @@ for command in (
     generation.interpolate,
     training.train,
     training.export,
+    shell.completion,
 ):
     main.add_command(command)
 

@@ -79,9 +79,12 @@ def test_thumbnailer_makes_an_upright_picture_of_the_size(
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_a_script_that_the_shell_can_read(tmp_path: Path, shell: str) -> None:
-    script = run("aecodec", _AECODEC_COMPLETE=f"{shell}_source")
-    assert "_AECODEC_COMPLETE" in script
-    (tmp_path / "completion").write_text(script)
-    run(shell, "-n", tmp_path / "completion")
+    script = run("aecodec", "completion", shell)
+    assert script.strip() == run("aecodec", _AECODEC_COMPLETE=f"{shell}_source").strip()
+    told = run("aecodec", "completion", "--install", HOME=str(tmp_path), SHELL=f"/bin/{shell}")
+    (written,) = (path for path in tmp_path.rglob("*aecodec*") if path.is_file())
+    assert str(written) in told
+    assert written.read_text().strip() == script.strip()
+    run(shell, "-n", written)
     words = {"COMP_WORDS": "aecodec enc", "COMP_CWORD": "enc" if shell == "fish" else "1"}
     assert "encode" in run("aecodec", _AECODEC_COMPLETE=f"{shell}_complete", **words)
