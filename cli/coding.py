@@ -45,30 +45,30 @@ from aecodec.formats import AEC, picture_suffixes
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="SOURCE... [TARGET]", type=click.Path())
 @click.option("-q", "--quality", type=Range(1, 100), help="Higher is better.  [default: 55]")
-@click.option("--bpp", type=POSITIVE, help="Instead of a quality: at most these bits per pixel.")
-@click.option("--max-bytes", type=click.IntRange(min=1), help="... at most this size of the file.")
-@click.option("--psnr", type=POSITIVE, help="... the smallest file of at least this PSNR, in dB.")
+@click.option("--bpp", type=POSITIVE, help="Instead of a quality: at most this many bits per pixel.")
+@click.option("--max-bytes", type=click.IntRange(min=1), help="Instead of a quality: at most this many bytes.")
+@click.option("--psnr", type=POSITIVE, help="Instead of a quality: at least this PSNR, in dB.")
 @click.option(
     "--ssim",
     type=POSITIVE,
     callback=read_ssim,
-    help="... of at least this MS-SSIM: below 1 the index, above 1 its dB.",
+    help="Instead of a quality: at least this MS-SSIM; values below 1 are the index, others dB.",
 )
-@click.option("--lossless", is_flag=True, help="... every pixel exactly (quality 100 is not that).")
-@click.option("--near-lossless", type=click.IntRange(0, 8), help="... with this largest difference of a value.")
-@click.option("-e", "--effort", type=click.IntRange(0, 9), help="Smaller files for more time.  [default: 3]")
-@click.option("--model", type=click.Choice(MODELS), help="Size of the model: s is quicker, in more bits.  [default: m]")
+@click.option("--lossless", is_flag=True, help="Keep every pixel exactly; quality 100 does not.")
+@click.option("--near-lossless", type=click.IntRange(0, 8), help="No value differs by more than this.")
+@click.option("-e", "--effort", type=click.IntRange(0, 9), help="Higher is smaller and slower.  [default: 3]")
+@click.option("--model", type=click.Choice(MODELS), help="s is faster and its files are larger.  [default: m]")
 @click.option(
-    "--tile", default=1024, show_default=True, callback=read_tile, help="Side of the parts that are coded apart."
+    "--tile", default=1024, show_default=True, callback=read_tile, help="Side of independently coded tiles, in pixels."
 )
 @folder_options(writes=True)
-@click.option("--strip", is_flag=True, help="Drop ICC, EXIF, XMP and dpi; turn the pixels as EXIF says.")
-@click.option("--verify", is_flag=True, help="Add a digest and decode the file before it is written.")
+@click.option("--strip", is_flag=True, help="Drop ICC, EXIF, XMP and dpi; apply the EXIF orientation.")
+@click.option("--verify", is_flag=True, help="Add a digest, and decode the file before writing it.")
 @click.option(
     "--denoise",
     type=DENOISE,
     metavar="auto|SIGMA",
-    help="Take noise away before: of this deviation, in levels of 255, or as found.",
+    help="Remove noise first: its standard deviation in levels of 255, or auto to estimate it.",
 )
 @codec_options
 @reporting
@@ -96,13 +96,13 @@ def encode(
     device: str,
     weights: Path | None,
 ) -> None:
-    """Encode the image SOURCE to the .aec file TARGET, or several and all images of folders; - is a pipe.
+    """Encode the image SOURCE to the .aec file TARGET, or several images and folders; - is stdin or stdout.
 
-    Of a folder, or of several sources, photo.jpg becomes photo.jpg.aec, in the folder TARGET or else beside it. What is
-    newer than its source, and of the quality, size or PSNR, model, tiles and digest that are asked for, is left alone;
-    the effort, --denoise, and what --strip has dropped, are not seen (--force encodes anew). A bad file stops nothing:
-    failures are listed at the end. SOURCE and TARGET may be URLs that fsspec knows (s3://bucket/photos); on a cluster,
-    paths must mean the same files everywhere.
+    From folders, or several sources, photo.jpg becomes photo.jpg.aec in the folder TARGET, or next to its source. A
+    file is skipped if it is newer than its source and has the requested quality, size or PSNR, model, tiles and digest;
+    --effort, --denoise and --strip are not compared (--force encodes again). A bad file does not stop the run: failures
+    are listed at the end. SOURCE and TARGET may be URLs that fsspec supports (s3://bucket/photos); on a cluster, paths
+    must name the same files on all machines.
 
     \b
     aecodec encode photo.jpg photo.aec
@@ -171,24 +171,26 @@ def model_id(model: Path | str | None) -> int:
 
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="SOURCE... [TARGET]", type=click.Path())
-@click.option("--format", "named", metavar="NAME", help="Format of a folder's pictures, or of a pipe.  [default: png]")
+@click.option("--format", "named", metavar="NAME", help="Format of pictures from folders or to stdout.  [default: png]")
 @click.option(
-    "--region", metavar="X,Y,W,H", callback=read_region, help="Only this part, in pixels from the upper left."
+    "--region", metavar="X,Y,W,H", callback=read_region, help="Decode only this part, in pixels from the upper left."
 )
-@click.option("--scale", type=click.Choice(list(SCALES)), default="1", show_default=True, help="A smaller picture.")
+@click.option(
+    "--scale", type=click.Choice(list(SCALES)), default="1", show_default=True, help="Decode a reduced picture."
+)
 @click.option(
     "--partial",
     "rescue",
     is_flag=True,
-    help="Of a damaged file: sound tiles, the beginning of one that is cut off, gray.",
+    help="Of a damaged file, decode the tiles that are left; the rest is gray.",
 )
 @click.option(
     "--denoise",
     type=DENOISE,
     metavar="auto|SIGMA",
-    help="Without noise: of this deviation, in levels of 255, or as found.",
+    help="Remove noise: its standard deviation in levels of 255, or auto to estimate it.",
 )
-@click.option("--upscale", type=click.Choice(["2"]), help="A picture twice as large.")
+@click.option("--upscale", type=click.Choice(["2"]), help="Decode at twice the size.")
 @folder_options(writes=True)
 @codec_options
 @reporting
@@ -209,13 +211,13 @@ def decode(
     device: str,
     weights: Path | None,
 ) -> None:
-    """Decode the .aec file SOURCE to the image TARGET, whose suffix names the format, or several and all of folders.
+    """Decode the .aec file SOURCE to the image TARGET, whose suffix names the format, or several files and folders.
 
-    Of a folder, or of several sources, photo.jpg.aec becomes photo.jpg.png and photo.aec photo.png, in the folder
-    TARGET or else beside it: .aec goes and the suffix of --format comes, so that names differ and stay. There a picture
-    is never replaced without --force: if it is the same it is up to date, else that file fails. A whole picture gets
-    the time of its file: of this time and of its size, it counts as the same unseen. A bad file stops nothing: failures
-    are listed at the end. A single TARGET is replaced.
+    From folders, or several sources, photo.jpg.aec becomes photo.jpg.png and photo.aec photo.png, in the folder TARGET
+    or next to its source: the suffix of --format replaces .aec. An existing picture is not replaced without --force: it
+    is skipped if its pixels are the same, and else reported as a failure. Decoded pictures get the modification time of
+    their file; one that has this time and the right size is taken to be the same. A bad file does not stop the run:
+    failures are listed at the end. A single TARGET is always replaced.
 
     \b
     aecodec decode photo.aec photo.png
@@ -268,7 +270,7 @@ def decode(
 @reporting
 @click.pass_obj
 def thumbnail(report: Reporter, /, source: Place, target: Path, size: int) -> None:
-    """Write a small picture of the .aec file SOURCE, turned as EXIF says, to the PNG file TARGET.
+    """Write a thumbnail of the .aec file SOURCE to the PNG file TARGET, with the EXIF orientation applied.
 
     \b
     aecodec thumbnail --size 256 photo.aec photo.png

@@ -42,7 +42,7 @@ MODES = {"L": "gray", "LA": "gray and transparency", "RGB": "color", "RGBA": "co
 
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="FILE...", type=click.Path())
-@click.option("--original", type=PLACE, help="The image that was encoded: tell the PSNR, too.")
+@click.option("--original", type=PLACE, help="The image that was encoded, to measure the PSNR.")
 @folder_options(writes=False)
 @codec_options
 @reporting
@@ -60,8 +60,8 @@ def verify(
 ) -> None:
     """Check the .aec FILE: structure, checksums, weights, a full decode, and its digest if it has one.
 
-    A digest comes from encode --verify. The first thing that is wrong ends it, with exit code 1. Of several files, and
-    of folders, it tells how many are sound and lists those that are not.
+    encode --verify adds digests. Verification ends at the first defect, with exit code 1. For several files and folders
+    it counts the sound files and lists the others.
 
     \b
     aecodec verify photo.aec
@@ -88,15 +88,15 @@ def verify(
 
 @click.command()
 @click.argument("words", nargs=-1, metavar="FILE...", type=click.Path())
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs; one a line for many files.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; for several files one object per line.")
 @RECURSIVE
-@click.option("--model", is_flag=True, help="Tell about the model instead, the shipped one or that of --weights.")
+@click.option("--model", is_flag=True, help="Describe the model instead, the shipped one or that of --weights.")
 @MAX_PIXELS_OPTION
 @MODEL
 def info(
     words: tuple[str, ...], as_json: bool, recursive: bool, model: bool, max_pixels: int, weights: Path | None
 ) -> None:
-    """Say what the .aec FILE holds, without decoding it; a line for each of several, and of folders.
+    """Describe the .aec FILE without decoding it; one line each for several files and folders.
 
     \b
     aecodec info photo.aec
@@ -220,13 +220,13 @@ def file_table(facts: dict[str, Any]) -> str:
 @click.command()
 @click.argument("reference", type=PLACE)
 @click.argument("other", type=PLACE)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @MAX_PIXELS_OPTION
 @DEVICE
 @MODEL
 @reporting
 def compare(reference: Place, other: Place, as_json: bool, max_pixels: int, device: str, weights: Path | None) -> None:
-    """Measure OTHER against REFERENCE: PSNR and MS-SSIM over 8-bit channels, and the bits per pixel of OTHER.
+    """Compare OTHER with REFERENCE: PSNR and MS-SSIM over 8-bit channels, and the bits per pixel of OTHER.
 
     Both may be images or .aec files. What a viewer sees is compared: turned as EXIF says, transparency on white.
 

@@ -56,25 +56,23 @@ class Sigma(Range):
 
 PLACE = PlaceType()
 DENOISE = Sigma(0, 60, min_open=True)
-RECURSIVE = click.option("-r", "--recursive", is_flag=True, help="Go into the folders of a folder too.")
+RECURSIVE = click.option("-r", "--recursive", is_flag=True, help="Include subfolders.")
 MANY = (
     RECURSIVE,
+    click.option("-j", "--jobs", type=click.IntRange(min=1), help="Processes for folders  [default: one per CPU core]"),
     click.option(
-        "-j", "--jobs", type=click.IntRange(min=1), help="Processes for a folder  [default: one per CPU core]"
+        "--engine", type=click.Choice(["processes", "dask"]), help="Workers for folders  [default: processes]"
     ),
     click.option(
-        "--engine", type=click.Choice(["processes", "dask"]), help="What works on a folder  [default: processes]"
+        "--cluster", "address", metavar="URL", help="Dask scheduler  [default: a local one with --jobs processes]"
     ),
     click.option(
-        "--cluster", "address", metavar="URL", help="Scheduler of --engine dask  [default: one for --jobs processes]"
-    ),
-    click.option(
-        "--report", "report_file", type=PLACE, help="For a folder: CSV file of sizes, PSNR and notes; - is a pipe."
+        "--report", "report_file", type=PLACE, help="For folders: CSV file with sizes, PSNR and notes; - is stdout."
     ),
 )
 FORCE = (
-    click.option("--dry-run", is_flag=True, help="For a folder: only say what would be done."),
-    click.option("--force", is_flag=True, help="For a folder: also what is up to date."),
+    click.option("--dry-run", is_flag=True, help="For folders: only list what would be done."),
+    click.option("--force", is_flag=True, help="For folders: include files that are up to date."),
 )
 POSITIVE = Range(min=0, min_open=True)
 DEVICE = click.option(
@@ -82,17 +80,17 @@ DEVICE = click.option(
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="Where the networks run; auto is CUDA where there is one.",
+    help="Where the networks run; auto uses CUDA if there is one.",
 )
-MODEL = click.option("--weights", type=FILE, help="Weights file (.safetensors) in place of the shipped ones.")
+MODEL = click.option("--weights", type=FILE, help="Weights file (.safetensors) instead of the shipped ones.")
 MAX_PIXELS_OPTION = click.option(
     "--max-pixels",
     type=click.IntRange(min=1),
     default=MAX_PIXELS,
     show_default=True,
-    help="Refuse larger pictures; a side has at most 65535 pixels.",
+    help="Refuse larger pictures. No side may exceed 65535 pixels.",
 )
-THREADS = click.option("--threads", type=click.IntRange(min=1), help="Threads at work  [default: one per CPU core]")
+THREADS = click.option("--threads", type=click.IntRange(min=1), help="Number of threads  [default: one per CPU core]")
 
 
 def codec_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -178,8 +176,8 @@ def reporting(command: Callable[..., Any]) -> Callable[..., Any]:
             setattr(report, str(parameter.name), True)
 
     options: dict[str, Any] = {"expose_value": False, "is_flag": True, "callback": switch_on}
-    command = click.option("--quiet", help="Print nothing but errors.", **options)(command)
-    return click.option("-v", "--verbose", help="Say where the time goes.", **options)(command)
+    command = click.option("--quiet", help="Print errors only.", **options)(command)
+    return click.option("-v", "--verbose", help="Print timings.", **options)(command)
 
 
 def read_region(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int, int, int] | None:

@@ -33,9 +33,13 @@ if TYPE_CHECKING:  # --help is quick without numpy
 Seen = TypeVar("Seen")
 FILES = click.argument("words", nargs=-1, required=True, metavar="FILE...", type=click.Path())
 MODEL = click.option(
-    "--model", type=click.Choice(MODELS), default="m", show_default=True, help="Whose embeddings; they do not mix."
+    "--model",
+    type=click.Choice(MODELS),
+    default="m",
+    show_default=True,
+    help="Model of the embeddings; those of two models cannot be compared.",
 )
-JSON = click.option("--json", "as_json", is_flag=True, help="JSON, for programs.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 class Found(NamedTuple):
@@ -78,7 +82,7 @@ class Found(NamedTuple):
 @click.command()
 @FILES
 @click.option("--out", "target", required=True, type=PLACE, help="The index: .npz, .csv or .parquet (with pyarrow).")
-@click.option("--force", is_flag=True, help="Make everything anew, and replace whatever is there.")
+@click.option("--force", is_flag=True, help="Embed all files again, and replace any existing file.")
 @RECURSIVE
 @MODEL
 @MAX_PIXELS_OPTION
@@ -96,9 +100,9 @@ def embed(
     max_pixels: int,
     threads: int | None,
 ) -> None:
-    """Write an index of pictures: of files, .aec and others, and those in folders.
+    """Write an index of pictures: .aec files, other images and folders.
 
-    Where it is there already, only new and changed files are looked at, and what is not named anymore leaves it.
+    An existing index is updated: only new and changed files are read, and files that are not named anymore are removed.
 
     \b
     aecodec embed photos/ --out index.npz
@@ -131,12 +135,14 @@ def embed(
 @click.command()
 @click.argument("index_file", metavar="INDEX", type=PLACE)
 @click.argument("query", type=PLACE)
-@click.option("-k", "count", type=click.IntRange(min=1), default=10, show_default=True, help="How many to list.")
+@click.option(
+    "-k", "count", type=click.IntRange(min=1), default=10, show_default=True, help="Number of pictures to list."
+)
 @JSON
 @MAX_PIXELS_OPTION
 @reporting
 def similar(index_file: Place, query: Place, count: int, as_json: bool, max_pixels: int) -> None:
-    """List the pictures of INDEX that are most like QUERY, a picture of any format: similarity and name.
+    """List the pictures of INDEX that are most similar to QUERY, a picture of any format.
 
     \b
     aecodec similar index.npz query.jpg -k 10
@@ -162,7 +168,7 @@ def similar(index_file: Place, query: Place, count: int, as_json: bool, max_pixe
 @click.option(
     "--threshold",
     type=Range(0, 1),
-    help="Similarity from which pictures are copies of each other  [default: the one of the model]",
+    help="Similarity from which pictures count as copies  [default: that of the model]",
 )
 @JSON
 @RECURSIVE
@@ -182,9 +188,9 @@ def duplicates(
     max_pixels: int,
     threads: int | None,
 ) -> None:
-    """List groups of near-duplicates: copies of other quality, size or format, and cut ones. FILE may be one index.
+    """List near-duplicates: copies at another quality, size or format, and cropped ones. FILE may be one index.
 
-    Each group begins with its largest file; the figures are similarities to that one.
+    Each group begins with its largest file; numbers are similarities to it.
 
     \b
     aecodec duplicates photos/
@@ -218,16 +224,18 @@ def duplicates(
 
 @click.command("map")
 @FILES
-@click.option("--html", type=PLACE, help="Write one self-contained page: thumbnails to zoom, hover and click.")
-@click.option("--png", type=PLACE, help="Write a picture of the map.")
+@click.option("--html", type=PLACE, help="Write a self-contained page with zoom and thumbnails.")
+@click.option("--png", type=PLACE, help="Write the map as a picture.")
 @click.option(
     "--method",
     type=click.Choice(["auto", "pca", "tsne", "umap"]),
     default="auto",
     show_default=True,
-    help="How embeddings become places; auto is tsne with scikit-learn, else pca.",
+    help="Layout of the embeddings; auto is tsne if scikit-learn is installed, else pca.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of tsne and umap.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed of tsne and umap."
+)
 @RECURSIVE
 @MODEL
 @MAX_PIXELS_OPTION
@@ -247,7 +255,7 @@ def map_(
     max_pixels: int,
     threads: int | None,
 ) -> None:
-    """Lay out pictures so that alike ones are near: a page for browsers of up to 5,000, or a picture.
+    """Draw a map on which similar pictures are close: a page for browsers (up to 5,000 pictures), or an image.
 
     \b
     aecodec map photos/ --html map.html

@@ -18,10 +18,10 @@ _PLACES = {
 
 @click.command()
 @click.argument("shell", type=click.Choice(sorted(_PLACES)), required=False)
-@click.option("--install", is_flag=True, help="Write it to where the shell looks for it, in your home.")
+@click.option("--install", is_flag=True, help="Write it to the folder of your home where the shell looks for it.")
 @click.pass_context
 def completion(ctx: click.Context, shell: str | None, install: bool) -> None:
-    """The script by which a SHELL completes commands and options; default is the one you use.
+    """Print the script that lets a SHELL complete commands; the default is your own shell.
 
     \b
     aecodec completion --install

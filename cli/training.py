@@ -19,12 +19,12 @@ from aecodec.device import needing
 @click.command()
 @click.argument("data", nargs=-1, required=True, type=FILE)
 @click.option("--out", "run", required=True, type=FILE, help="Folder of the run: checkpoints, logs, plot.")
-@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of the run.")
-@click.option("--init", type=FILE, help="Start from weights of a run (export), or from the shipped ones: shipped.")
+@click.option("--resume", is_flag=True, help="Continue from the latest checkpoint of the run.")
+@click.option("--init", type=FILE, help="Start from exported weights, or from `shipped` ones.")
 @click.option(
     "--minutes",
     type=POSITIVE,
-    help="Length of the run  [default: 60, or what a resumed run was begun with]",
+    help="Length of the run  [default: 60, or that of the resumed run]",
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Length of the run in steps instead.")
 @click.option(
@@ -32,15 +32,15 @@ from aecodec.device import needing
     type=Range(0, 1),
     default=0.5,
     show_default=True,
-    help="Share of the run at its end in which the learning rate falls to 0.",
+    help="Last part of the run, in which the learning rate falls to 0.",
 )
-@click.option("--validation", type=FILE, help="Folder of pictures that are measured but not trained on.")
+@click.option("--validation", type=FILE, help="Folder of pictures to measure on; they are not trained on.")
 @click.option("--model", default="m", show_default=True, help="Size of the model.")
 @click.option("--batch", type=int, default=8, show_default=True, help="Pictures per step and process, multiple of 8.")
 @click.option("--patch", type=int, default=192, show_default=True, help="Side of the crops in pixels, multiple of 64.")
 @click.option("--lr", type=POSITIVE, default=1e-3, show_default=True, help="Learning rate of the stable phase.")
 @click.option(
-    "--precision", default="auto", show_default=True, help="bf16, fp32, or auto: bf16 where the device has it."
+    "--precision", default="auto", show_default=True, help="bf16, fp32, or auto: bf16 if the device supports it."
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @DEVICE
@@ -94,12 +94,12 @@ def train(
     "--data",
     type=FILE,
     multiple=True,
-    help="Pictures of the training: neighbors of z are counted on them, which saves up to 7 %.",
+    help="Training pictures, to count the contexts of z on; saves up to 7 % of the bytes.",
 )
 @reporting
 @click.pass_obj
 def export(report: Reporter, run: Path, target: Path | None, state: Path | None, data: tuple[Path, ...]) -> None:
-    """Freeze the newest decay of RUN into a weights file, TARGET or weights.safetensors in RUN."""
+    """Export the latest decayed weights of RUN to TARGET; the default is weights.safetensors in RUN."""
     with needing("torch", "train"):
         from aecodec.train import export_run
 
