@@ -608,28 +608,3 @@ def test_weights_that_were_damaged_on_their_way_are_refused(page: Page, site: Si
       return decode(data).then(() => "", (error) => error.name);
     }"""
     assert page.evaluate(code) == "InputError"
-
-
-def test_page_to_try_it_shows_a_file_that_is_dropped(page: Page, site: Site) -> None:
-    page.on("console", lambda message: pytest.fail(message.text))
-    page.goto(f"{site.url}/demo.html")
-    page.locator("#files").set_input_files(INVALID / "wrong-magic.aec")
-    page.get_by_text("wrong-magic.aec: not an .aec file").wait_for()
-    file = list((SHIPPED_GOLDEN / "s.aec").read_bytes())
-    dropped = page.evaluate_handle(
-        """(bytes) => {
-          const data = new DataTransfer();
-          data.items.add(new File([Uint8Array.from(bytes)], "cup.aec"));
-          return data;
-        }""",
-        file,
-    )
-    page.dispatch_event("#place", "drop", {"dataTransfer": dropped})
-    page.get_by_text("cup.aec is shown").wait_for()
-    picture = opened(SHIPPED_GOLDEN / "s.png").convert("RGB")
-    assert page.get_by_text("cup.aec: 250 x 170, quality").count() == 1
-    assert page.evaluate("document.querySelector('figure img').naturalWidth") == picture.width
-    with page.expect_download() as download:
-        page.get_by_text("Save as PNG").click()
-    assert download.value.suggested_filename == "cup.png"
-    assert digest(opened(Path(download.value.path()))) == digest(picture)

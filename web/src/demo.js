@@ -42,7 +42,7 @@ async function showFile(file) {
 // -- Pictures that are compared ------------------------------------------------------------------------------------------
 
 let source; // the file
-let picture; // { original: ImageData, size of the file before it was scaled, ... }
+let picture; // what read() made of it; coded: that the others are there too
 let asked = 0; // how often something was; what an older question finds out is not shown
 let running = Promise.resolve();
 
@@ -147,6 +147,8 @@ async function compare(number) {
     if (stale()) return;
     draw("aec", decoded);
     draw("jpeg", shown);
+    picture.coded = true;
+    wipe();
     $.facts.replaceChildren(
       row("Original", file.size, picture),
       row(`JPEG, quality ${jpeg.quality}`, jpeg.blob.size, original, psnr(original, shown)),
@@ -214,8 +216,9 @@ function wipe() {
     canvas.hidden = name !== left && name !== right;
     canvas.style.clipPath = left === right ? "" : name === left ? `inset(0 calc(100% - ${cut}px) 0 0)` : `inset(0 0 0 ${cut}px)`;
   }
-  [$.leftName.textContent, $.rightName.textContent] = [NAMES[left], NAMES[right]];
-  $.wipe.setAttribute("aria-valuetext", `${NAMES[left]} ${$.wipe.value} %, ${NAMES[right]} ${100 - $.wipe.value} %`);
+  const [one, other] = [left, right].map((name) => NAMES[picture?.coded ? name : "original"]);
+  [$.leftName.textContent, $.rightName.textContent] = [one, other];
+  $.wipe.setAttribute("aria-valuetext", `${one} ${$.wipe.value} %, ${other} ${100 - $.wipe.value} %`);
 }
 
 for (const [name, text] of Object.entries(NAMES)) {
@@ -238,7 +241,7 @@ $.view.onpointerdown = (event) => {
 $.view.onpointerup = $.view.onpointercancel = () => { $.view.onpointermove = null; };
 addEventListener("resize", layOut);
 
-$.quality.oninput = () => { $.chosen.value = $.quality.value; };
+$.quality.oninput = () => { $.chosen.textContent = $.quality.value; };
 $.options.onsubmit = (event) => event.preventDefault();
 $.options.onchange = ({ target }) => {
   const byBytes = picked("aim") === "bytes";
