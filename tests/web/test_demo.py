@@ -10,13 +10,14 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from bench_support import bench
 from make_golden import SHIPPED_GOLDEN
 from make_invalid import INVALID
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, Download, JSHandle, Page
 from support import psnr
-from web.conftest import Site
+from web.conftest import WEB, Site
 
 import aecodec
 
@@ -208,22 +209,29 @@ def test_page_says_what_it_cannot_do_and_what_it_changes(laptop: Page, site: Sit
     """No networks of the encoder are served; a picture that is too large and transparent; one that is none."""
     (site.folder / "m.networks.gz").unlink()
     laptop.goto(f"{site.url}/demo.html")
-    large = coffee.resize((2000, 1250))
+    large = coffee.resize((1600, 1000))
     large.putalpha(Image.new("L", large.size, 0))
     large.save(site.folder / "large.webp", method=0)
     laptop.locator("#files").set_input_files(site.folder / "large.webp")
     laptop.get_by_role("status").get_by_text("large.webp could not be encoded: ").wait_for()
     assert "m.networks.gz" in laptop.get_by_role("status").inner_text()
     assert laptop.locator("#notice").inner_text() == (
-        "Scaled from 2000 x 1250 to 1788 x 1118 pixels. Transparency is on white here."
+        "Scaled from 1600 x 1000 to 1264 x 790 pixels. Transparency is on white here."
     )
-    assert laptop.get_by_label("Original", exact=True).evaluate("(c) => [c.width, c.height]") == [1788, 1118]
+    assert laptop.get_by_label("Original", exact=True).evaluate("(c) => [c.width, c.height]") == [1264, 790]
     assert laptop.get_by_label("Original", exact=True).evaluate(
         "(c) => [...c.getContext('2d').getImageData(9, 9, 1, 1).data]"
     ) == [255, 255, 255, 255]
     assert laptop.get_by_text("Save the .aec file").is_hidden()
     drop(laptop, "notes.png", b"no picture")
     laptop.get_by_role("status").get_by_text("notes.png: no picture that this browser can read").wait_for()
+
+
+def test_picture_of_the_readme_has_a_command_that_makes_it() -> None:
+    (command,) = re.findall(r"python -m bench (\S+) docs/web-demo.jpg", (WEB.parent / "docs" / "web.md").read_text())
+    assert bench(command, "--help").exit_code == 0
+    assert "docs/web-demo.jpg" in (WEB.parent / "README.md").read_text()
+    assert (WEB.parent / "docs" / "web-demo.jpg").stat().st_size <= 150_000
 
 
 def test_page_to_try_it_shows_a_file_that_is_dropped(laptop: Page, site: Site) -> None:
