@@ -144,7 +144,7 @@ class Decoding {
     parallel(tiles.size(), threads_, [&](std::size_t i) {
       const Box box = header_.tile_box(tiles[i]);
       coder.read(container_.tiles[tiles[i]].stream, cells(box.height(), kStride), cells(box.width(), kStride),
-                  window.z_at(box), window.y_at(box));
+                 window.z_at(box), window.y_at(box));
     });
   }
 

@@ -310,19 +310,20 @@ class Encoder::Search {
     if (!effort_.rates.empty()) {  // what gradients change in bits is alike at neighboring levels
       const Effort cheap{effort_.dead_zone};
       for (int i = 0; i < 4; ++i) {
-        const double missing = std::log(static_cast<double>(max_bytes_) * kMiddle / kGain / size(code(level, cheap)));
+        const double missing = learn(level, size(code(level, cheap)) * kGain);
         if (std::abs(missing) < 0.02) break;
         const int next = moved(level, missing);
         if (next == level) break;
         level = next;
       }
     }
+    last_level_ = 0;
     File best;
     int below = kMinLevel - 1, above = kMaxLevel + 1;
     for (int i = 0;; ++i) {
       File file = code(level, effort_);
       const std::uint64_t bytes = file.size();
-      const double missing = std::log(static_cast<double>(max_bytes_) * kMiddle / size(file));
+      const double missing = learn(level, size(file));
       if (bytes <= max_bytes_) {
         below = level;
         best = std::move(file);
@@ -352,11 +353,27 @@ class Encoder::Search {
 
   static double size(const File& file) { return static_cast<double>(file.size()); }
 
-  // The level that has so much more
-  static int moved(int level, double growth) {
+  // How much is missing of what is wanted, as a logarithm. Takes the slope from this measurement and the last one.
+  double learn(int level, double size) {
+    const double value = std::log(size);
+    if (last_level_ && last_level_ != level) {
+      const double slope = (value - last_value_) / (expected(level) - expected(last_level_));
+      if (slope > 0.3 && slope < 3) slope_ = slope;
+    }
+    last_level_ = level;
+    last_value_ = value;
+    return std::log(static_cast<double>(max_bytes_) * kMiddle) - value;
+  }
+
+  static double expected(int level) {
     const double place = static_cast<double>(kParts) * (level - kMinLevel) / (kMaxLevel - kMinLevel);
     const int low = std::min(static_cast<int>(place), kParts - 1);
-    const double wanted = kGrowth[low] + (place - low) * (kGrowth[low + 1] - kGrowth[low]) + growth;
+    return kGrowth[low] + (place - low) * (kGrowth[low + 1] - kGrowth[low]);
+  }
+
+  // The level that has so much more
+  int moved(int level, double missing) const {
+    const double wanted = expected(level) + missing / slope_;
     int part = 0;
     while (part < kParts - 1 && kGrowth[part + 1] < wanted) ++part;
     const double there = part + (wanted - kGrowth[part]) / (kGrowth[part + 1] - kGrowth[part]);
@@ -391,6 +408,9 @@ class Encoder::Search {
   const int threads_;
   std::vector<float> y_;  // of the whole picture, made for a level
   int level_ = 0;
+  double slope_ = 1;  // of sizes to what is expected
+  int last_level_ = 0;
+  double last_value_ = 0;
 };
 
 Encoder::Networks Encoder::load(const Weights& networks) {

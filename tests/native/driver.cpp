@@ -71,8 +71,8 @@ std::string symbols(const Prior& prior, const File& file) {
     const Box box = header.tile_box(i);
     const auto left = static_cast<std::size_t>(box.left / kStride), top = static_cast<std::size_t>(box.top / kStride);
     coder.read(container.tiles[i].stream, static_cast<std::size_t>(box.height() / kStride), static_cast<std::size_t>(box.width() / kStride),
-                {z.data() + top * columns + left, rows * columns, columns},
-                {y.data() + 4 * (top * 4 * columns + left), 16 * rows * columns, 4 * columns});
+               {z.data() + top * columns + left, rows * columns, columns},
+               {y.data() + 4 * (top * 4 * columns + left), 16 * rows * columns, 4 * columns});
   }
   Sha256 sha256;
   sha256.add(z.data(), z.size());

@@ -336,7 +336,7 @@ def test_shipped_models_encode_in_node(node: str, dist: Path, tmp_path: Path, na
 def test_what_cannot_be_encoded_gives_errors_by_name_in_node(node: str, dist: Path, tmp_path: Path) -> None:
     image = coffee(20, 10)
     wrong: list[dict[str, Any]] = [
-        *({"quality": quality} for quality in (None, "50", 0.99, 100.01, -1, 1e400)),  # of JSON, null is no number
+        *({"quality": quality} for quality in (None, "50", 0.99, 100.01, -1)),
         *({"bytes": count} for count in (0, -1, 1.5, "9", 60)),
         {"quality": 50, "bytes": 1000},
         *({"effort": effort} for effort in (-1, 10, 0.5)),
@@ -403,14 +403,13 @@ ENCODE_IN_PAGE = """async ([name, width, height, options]) => {
 
 def test_a_page_encodes_and_goes_on_meanwhile(page: Page, site: Site) -> None:
     (site.folder / "empty.html").write_text("<!doctype html><title>empty</title>")
-    codec = Codec.load("s", "cpu")
     for _ in range(2):
         page.goto(f"{site.url}/empty.html")
         result = page.evaluate(ENCODE_IN_PAGE, ["/data/coffee.png", 200, 130, {"model": "s"}])
-        rgba = np.array(result["pixels"], np.uint8).reshape(130, 200, 4)
-        image = Image.fromarray(rgba[:, :, :3])
-        check_encoded(codec, image, bytes(result["file"]), result, undrawn(codec, np.asarray(image), 55, 3))
         assert result["frames"] >= 3
+    rgba = np.array(result["pixels"], np.uint8).reshape(130, 200, 4)
+    image, codec = Image.fromarray(rgba[:, :, :3]), Codec.load("s", "cpu")
+    check_encoded(codec, image, bytes(result["file"]), result, undrawn(codec, np.asarray(image), 55, 3))
     fetched = [request for request in site.requests if request.endswith(".gz") or "encode" in request]
     assert sorted(fetched) == ["/aecodec-encode-simd.wasm", "/encode.js", "/s.networks.gz", "/s.receiver.gz"]
 

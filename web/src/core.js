@@ -134,7 +134,7 @@ export function idOf(name) {
   return found && parseInt(found[0], 16);
 }
 
-async function module(name) {
+async function module(name = "aecodec") {
   const url = new URL(`./${name}${simd ? "-simd" : ""}.wasm`, import.meta.url);
   if (!compiled.has(name)) compiled.set(name, read(url).then((data) => WebAssembly.compile(data)));
   try {
