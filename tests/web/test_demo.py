@@ -186,6 +186,7 @@ def test_range_wipes_between_two_pictures_that_can_be_zoomed_and_moved(
     laptop.get_by_label("400 %").focus()
     laptop.keyboard.press("Space")
     laptop.set_viewport_size({"width": 360, "height": 300})
+    laptop.wait_for_function("() => parseFloat(document.querySelector('#stage').style.width) < 360")
     assert laptop.evaluate("document.documentElement.scrollWidth") == 360
     laptop.locator("#view").evaluate("(view) => view.scrollTo(0, 0)")
     corner = seen(laptop)
