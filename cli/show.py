@@ -165,7 +165,9 @@ def open_page(sections: str) -> None:
 def protocol() -> str:
     """What the terminal can draw, by its name: whoever asks it would have to wait for an answer that may not come."""
     term, program = os.environ.get("TERM", ""), os.environ.get("TERM_PROGRAM", "")
-    if not sys.stdout.isatty() or "TMUX" in os.environ or term.startswith("screen"):  # which pass no graphics on
+    if (
+        sys.stdout is None or not sys.stdout.isatty() or "TMUX" in os.environ or term.startswith("screen")
+    ):  # which pass no graphics on
         return "blocks"
     if "KITTY_WINDOW_ID" in os.environ or "kitty" in term or "ghostty" in (term.removeprefix("xterm-"), program):
         return "kitty"

@@ -190,6 +190,13 @@ def test_bad_files_stop_no_others(tmp_path: Path, photo: Path) -> None:
     assert "section 0x01 needs" in result.stderr
 
 
+def test_closed_output_and_a_reader_that_leaves_end_without_a_traceback(photo: Path) -> None:
+    command = f"{sys.executable} -P -m aecodec.cli show --terminal {photo}"
+    for shell in (f"{command} >&-", f"{command} | head -c 9"):
+        done = subprocess.run(shell, shell=True, capture_output=True, text=True, check=False)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+
 def test_pixel_limit_holds(photo: Path) -> None:
     result = run("--terminal", photo, "--max-pixels", 100)
     assert result.exit_code == 1
