@@ -488,7 +488,7 @@ def _check_left(losses: list[Loss], remains: Remains) -> None:
     """Raises FormatError where all tiles are lost."""
     count = len(remains.tiles)
     if len({loss.box for loss in losses if loss.box is not None and not loss.in_part}) == count:
-        raise FormatError(f"none of {count} tiles is left: {losses[-1].reason}")
+        raise FormatError(f"none of {count} tiles can be decoded: {losses[-1].reason}")
 
 
 def pick_bound(near_lossless: int | None, *, lossless: bool) -> int | None:

@@ -95,9 +95,11 @@ def load(model: str | Path | None = None) -> Weights:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (OSError, SafetensorError, TypeError) as error:  # a type that numpy does not have
-        raise InputError(f"{path} is no weights file: {error}") from error
+        raise InputError(f"{path} is not a weights file: {error}") from error
     if metadata.get("format") != _FORMAT:
-        raise InputError(f"{path} is no aecodec weights file: its format is {metadata.get('format')}, not {_FORMAT}")
+        raise InputError(
+            f"{path} is not an aecodec weights file: its format is {metadata.get('format')}, not {_FORMAT}"
+        )
     try:
         weights = Weights(
             config=json.loads(metadata["config"]),
@@ -117,7 +119,7 @@ def load(model: str | Path | None = None) -> Weights:
         )
         _ = weights.tables.native  # checks them
     except (IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no aecodec weights file: {error}") from error
+        raise InputError(f"{path} is not an aecodec weights file: {error}") from error
     if weights.sha256 != metadata.get("sha256"):
         raise InputError(f"{path} is damaged: SHA-256 {weights.sha256}, expected {metadata.get('sha256')}")
     return weights

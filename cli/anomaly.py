@@ -75,7 +75,7 @@ def fit(
     from aecodec.tasks import AnomalyDetector
 
     if not is_stream(target) and target.suffix.lower() != ".aem":
-        raise click.UsageError(f"what is learned is named .aem, got '{target.name}'")
+        raise click.UsageError(f"the name of a detector file must end in .aem, got '{target.name}'")
     check_target(target, "AEM")
     found = Found.of(words, recursive=recursive)
     detector = AnomalyDetector(method, false_alarms=false_alarms, model=model, threads=threads, max_pixels=max_pixels)

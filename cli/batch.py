@@ -178,7 +178,7 @@ def _in_processes(jobs: Iterable[Job], work: Work, *, count: int) -> Generator[O
 
 
 def _died(job: Job) -> Outcome:
-    return failure(job, "the process that worked on it died twice, out of memory perhaps")
+    return failure(job, "its worker process died twice, perhaps out of memory")
 
 
 def files_bar(count: int, *, hidden: bool) -> Any:

@@ -125,7 +125,7 @@ def encode(
         targets | {"verify": verify, "tile": tile} | ({} if effort is None else {"effort": effort})
     )
     if model and weights:
-        raise click.UsageError("--model is a shipped one, --weights are your own: give one of them")
+        raise click.UsageError("give either --model (shipped) or --weights (your own), not both")
     chosen = model or (weights and weights.absolute())  # workers may be in another folder
     places = read_places(words)
     many.check(places)

@@ -262,7 +262,7 @@ def _open(source: Path | BytesIO, path: Place) -> Image.Image:
     except UnidentifiedImageError as error:
         with suppress(Exception):
             return _open_broken(source)
-        raise InputError(f"no image that Pillow can read{_hint(path)}") from error
+        raise InputError(f"not an image that Pillow can read{_hint(path)}") from error
 
 
 def _open_broken(source: Path | BytesIO) -> Image.Image:
@@ -272,7 +272,7 @@ def _open_broken(source: Path | BytesIO) -> Image.Image:
         image = Image.open(source)
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
-    warnings.warn("metadata of this file are broken: not all of them may be kept", PictureWarning, stacklevel=2)
+    warnings.warn("broken metadata in this file: some of it may be lost", PictureWarning, stacklevel=2)
     return image
 
 

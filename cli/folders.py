@@ -107,7 +107,7 @@ def read_places(words: tuple[str, ...]) -> Places:
 
 def _checked(places: Places) -> Places:
     if places.many and any(map(is_stream, places.sources)):
-        raise click.UsageError("- is for one file alone")
+        raise click.UsageError("- (stdin or stdout) works for a single file only")
     return places
 
 
@@ -139,7 +139,7 @@ def plan(places: Places, suffixes: set[str], rename: Rename | None, *, recursive
     found.failed.extend(failure(job, printable(f"another would be written to {job.target} too")) for job in shared)
     if not (found.jobs or found.failed):
         raise InputError(
-            ", ".join(filter(None, [f"{places.sources[0]} holds no files to work on", tell_skipped(found)]))
+            ", ".join(filter(None, [f"{places.sources[0]} contains no files to process", tell_skipped(found)]))
         )
     return found
 

@@ -114,7 +114,7 @@ class Many(NamedTuple):
     def check(self, places: Places) -> None:
         """Raises UsageError for options that are not for these, or not for each other."""
         if self.address and (self.jobs or self.engine != "dask"):
-            raise click.UsageError("--cluster is for --engine dask, and has workers of its own in place of --jobs")
+            raise click.UsageError("--cluster needs --engine dask and cannot be combined with --jobs")
         if not places.many and any(self):
             refuse_one("--recursive, --jobs, --engine, --dry-run, --force and --report are", places.sources[0])
 
@@ -148,7 +148,7 @@ def refuse_one(options: str, source: Place) -> NoReturn:
     """Raise what is wrong with options for folders: UsageError for a file, InputError where nothing is."""
     if isinstance(source, Path) and not source.exists():
         raise InputError(f"no folder {source}")
-    raise click.UsageError(f"{options} for a folder, {source} is none")
+    raise click.UsageError(f"{options} for folders, but {source} is not a folder")
 
 
 def folder_options(*, writes: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -295,7 +295,7 @@ def _form(target: Place) -> str:
 
     form = target.suffix.lower()
     if form not in FORMS:
-        raise click.UsageError(f"an index is named {', '.join(FORMS)}, got '{target.name}'")
+        raise click.UsageError(f"the name of an index must end in {', '.join(FORMS)}, got '{target.name}'")
     return form
 
 

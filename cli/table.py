@@ -36,7 +36,7 @@ class Table:
         if not self.is_stream and place.exists():
             for one in inputs:
                 if is_same(one, place):
-                    raise InputError(f"the report {place} would replace {one}, which is read")
+                    raise InputError(f"the report {place} would replace the input {one}: choose another name")
         if isinstance(place, Path) and not self.is_stream:  # names are bytes, and may be no UTF-8
             self._file = place.open("w", newline="", encoding="utf-8", errors="backslashreplace")
             self.add(names)

@@ -191,7 +191,7 @@ class Encoding(NamedTuple):
         if not self.force and target.exists():
             with open_data(target) as old:
                 if old and old[: len(MAGIC)] != MAGIC:
-                    raise InputError(f"{target} is there already and no .aec file: --force replaces it")
+                    raise InputError(f"{target} already exists and is not an .aec file: use --force to replace it")
 
     @property
     def goal(self) -> tuple[str, float] | None:
@@ -265,7 +265,7 @@ class Decoding(NamedTuple):
     def refuse_other(self, job: Job) -> None:
         """Raise InputError where a target is there that is not current: an original perhaps."""
         if not self.force and _target(job).exists():
-            raise InputError(f"{job.target} is there already and not this picture as it is now: --force replaces it")
+            raise InputError(f"{job.target} already exists with other contents: use --force to replace it")
 
 
 class Verifying(NamedTuple):

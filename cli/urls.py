@@ -123,7 +123,7 @@ def place(text: str) -> Place:
     if text[:6].lower() == "file:/":
         host, slash, path = text[7:].partition("/") if text[6:7] == "/" else ("", "", text[5:])
         if host not in ("", "localhost"):
-            raise InputError(f"{text} is a file of the machine {host}, not of this one")
+            raise InputError(f"{text} is on the machine {host}, not on this one")
         path = os.fsdecode(unquote_to_bytes(os.fsencode(slash + path)))
         return Path(path.lstrip("/") if os.name == "nt" else path)
     if "://" in text:

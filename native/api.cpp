@@ -75,7 +75,7 @@ void load(Bytes file, aecodec_weights** weights) {
   try {
     *weights = std::make_unique<aecodec_weights>(arrays).release();
   } catch (const std::invalid_argument& error) {
-    throw Error(AECODEC_BAD_WEIGHTS, std::string("no aecodec weights file: ") + error.what());
+    throw Error(AECODEC_BAD_WEIGHTS, std::string("not an aecodec weights file: ") + error.what());
   }
 }
 

@@ -185,7 +185,7 @@ Header read_header(Bytes file, std::uint64_t max_pixels) {
   if (flags & ~kFlags)
     fail(AECODEC_UNSUPPORTED, "header flags 0x" + hex(flags, 2) + ", this aecodec knows 0x" + hex(kFlags, 2));
   if (flags & kAlphaFlag && flags & kConstantAlphaFlag)
-    fail(AECODEC_BAD_FILE, "header flags 0x" + hex(flags, 2) + " tell of two kinds of alpha");
+    fail(AECODEC_BAD_FILE, "header flags 0x" + hex(flags, 2) + " set two kinds of alpha");
   Header header;
   header.level = read_u16(data + 6);
   header.width = read_u16(data + 8);

@@ -21,7 +21,7 @@ std::vector<std::uint8_t> decode_tile(const Tile& tile, const Box& box) {
   std::vector<std::uint8_t> rgba = decode_webp(tile.drawn, box, "drawn part");
   for (std::size_t i = kAlphaChannel; i < rgba.size(); i += kChannels) {
     if (rgba[i] == 255) continue;
-    if (rgba[i]) fail("drawn part has pixels that are drawn by half");
+    if (rgba[i]) fail("drawn part has alpha other than 0 and 255");
     if (!tile.stream.size) fail("a tile without a stream has pixels that are not drawn");
   }
   return rgba;

@@ -20,7 +20,7 @@ constexpr std::size_t kVector = 16;    // numbers that products are rounded up t
 constexpr std::size_t kCells = kSide * kSide;  // positions of y in one of z
 constexpr std::size_t kMaxChannels = 4096;     // of z and of y: far above any model
 
-[[noreturn]] void fail(const std::string& text) { throw Error(AECODEC_BAD_WEIGHTS, "no aecodec weights file: " + text); }
+[[noreturn]] void fail(const std::string& text) { throw Error(AECODEC_BAD_WEIGHTS, "not an aecodec weights file: " + text); }
 
 // Rows whose sums of products with z stay below 2^24.
 void check_exact(const std::int8_t* weight, std::size_t rows, std::size_t columns, const std::string& name) {

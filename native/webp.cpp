@@ -55,7 +55,7 @@ bool has_webp() {
 
 void check_webp(Bytes file, const Box& box, const std::string& name) {
   if (file.size < kChunk + 4 || std::memcmp(file.data + kChunk, "VP8L", 4) != 0) fail(name + " is not a lossless WebP file");
-  if (file.size < kMinWebp) fail(name + " is no sound WebP file");
+  if (file.size < kMinWebp) fail(name + " is not a valid WebP file");
   const Claim claim = read_claim(file);
   if (claim.width != box.width() || claim.height != box.height())
     fail(name + " is " + std::to_string(claim.width) + "x" + std::to_string(claim.height) + ", its tile " +
@@ -64,7 +64,7 @@ void check_webp(Bytes file, const Box& box, const std::string& name) {
 
 std::vector<std::uint8_t> decode_webp(Bytes file, const Box& box, const std::string& name) {
   std::vector<std::uint8_t> rgba = decode(file, static_cast<std::size_t>(box.width()), static_cast<std::size_t>(box.height()));
-  if (rgba.empty()) fail(name + " is no sound WebP file");
+  if (rgba.empty()) fail(name + " is not a valid WebP file");
   if (!read_claim(file).alpha)  // decoders do not agree on what is in the stream then
     for (std::size_t i = kAlphaChannel; i < rgba.size(); i += kChannels) rgba[i] = 255;
   return rgba;

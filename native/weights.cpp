@@ -36,7 +36,7 @@ const TypeName& type_name(Type type) {
   return *std::find_if(std::begin(kTypes), std::end(kTypes), [&](const TypeName& one) { return one.type == type; });
 }
 
-[[noreturn]] void fail(const std::string& text) { throw Error(AECODEC_BAD_WEIGHTS, "no aecodec weights file: " + text); }
+[[noreturn]] void fail(const std::string& text) { throw Error(AECODEC_BAD_WEIGHTS, "not an aecodec weights file: " + text); }
 
 // What an index needs of JSON (RFC 8259): objects, arrays of whole numbers, strings. Strings are bytes.
 class Json {

@@ -101,8 +101,8 @@ def drawn_cases(stream: bytes) -> dict[str, Case]:
         "drawn-nothing": Case(drawn_tile(b"", stream=bytes(30)), FormatError, "drawn pixels of a tile are 0 bytes"),
         "drawn-of-another-size": Case(drawn_tile(webp(255, 32)), FormatError, "drawn part is 64x32, its tile 64x64"),
         "drawn-not-lossless": Case(drawn_tile(lossy.getvalue()), FormatError, "not a lossless WebP file"),
-        "drawn-broken-webp": Case(drawn_tile(good[:-4]), FormatError, "drawn part is no sound WebP file"),
-        "drawn-by-half": Case(drawn_tile(webp(128)), FormatError, "drawn by half"),
+        "drawn-broken-webp": Case(drawn_tile(good[:-4]), FormatError, "drawn part is not a valid WebP file"),
+        "drawn-by-half": Case(drawn_tile(webp(128)), FormatError, "alpha other than 0 and 255"),
         "drawn-in-part-without-stream": Case(drawn_tile(webp(0)), FormatError, "pixels that are not drawn"),
         "stream-without-weights": Case(drawn_tile(good, stream=stream), FormatError, "the header names no weights"),
         "level-0-with-weights": Case(reheader(one_tile(stream), level=0), FormatError, "quality level 0 is outside"),
@@ -126,7 +126,7 @@ def cases() -> dict[str, Case]:
         "truncated-header": Case(gray[:20], TruncatedError, "header needs 21 bytes, got 20"),
         "crc-of-header": Case(flipped(gray, 9), FormatError, "header is damaged: CRC-32"),
         "reserved-flag": Case(reheader(gray, flags=0x81), UnsupportedError, "header flags 0x81"),
-        "two-kinds-of-alpha": Case(two_alphas(), FormatError, "header flags 0x06 tell of two kinds of alpha"),
+        "two-kinds-of-alpha": Case(two_alphas(), FormatError, "header flags 0x06 set two kinds of alpha"),
         "width-zero": Case(reheader(gray, width=0), FormatError, "picture of 0x50 is outside"),
         "too-many-pixels": Case(reheader(gray, width=65_535, height=65_535), FormatError, "65535x65535 is outside"),
         "level-below-100": Case(reheader(gray, level=99), FormatError, "quality level 99 is outside"),
@@ -163,7 +163,7 @@ def cases() -> dict[str, Case]:
         "alpha-not-lossless": Case(with_alpha(masks.replace(b"VP8L", b"VP8 ", 1)), FormatError, "not a lossless WebP"),
         "alpha-of-another-size": Case(with_alpha(flipped(masks, webp + 21)), FormatError, "alpha is 63x64, its tile"),
         "alpha-broken-webp": Case(
-            with_alpha(masks[: webp + 25] + bytes(8) + masks[webp + 33 :]), FormatError, "alpha is no sound WebP file"
+            with_alpha(masks[: webp + 25] + bytes(8) + masks[webp + 33 :]), FormatError, "alpha is not a valid WebP"
         ),
         **drawn_cases(stream),
         "stream-of-half-a-word": Case(one_tile(stream + b"xx"), FormatError, "no whole number of words"),

@@ -221,7 +221,7 @@ def test_tensors_of_wrong_shapes_are_refused(tiny: Codec, tmp_path: Path) -> Non
         changed = {**good.tensors(), name: np.ascontiguousarray(array)}
         metadata = {"format": "aecodec weights 1", "config": json.dumps(good.config), "sha256": "", "training": "{}"}
         save_file(changed, tmp_path / "broken.safetensors", metadata)
-        with pytest.raises(InputError, match="is no aecodec weights file"):
+        with pytest.raises(InputError, match="is not an aecodec weights file"):
             Codec.load(tmp_path / "broken.safetensors", device="cpu")
 
 

@@ -214,7 +214,7 @@ def test_tile_with_a_stream_is_lost_where_no_weights_are_named(tiny: Codec, coff
 
 def test_nothing_is_left_where_no_drawn_part_can_be_read(tiny: Codec) -> None:
     data = pack(Header(64, 64, 0, NO_MODEL), {}, [Tile(b"", bytes(40))])
-    with pytest.raises(FormatError, match="none of 1 tiles is left: drawn part"):
+    with pytest.raises(FormatError, match="none of 1 tiles can be decoded: drawn part"):
         tiny.decode_partial(data)
 
 

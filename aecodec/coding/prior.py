@@ -44,7 +44,7 @@ class Context:
         shapes = [array.shape for array in (self.weight, self.thresholds)]
         sets, N = shapes[0][:2]
         if types != ["int8", "int32"] or shapes != [(sets, N, 2 * (N + 1)), (sets, N, shapes[1][-1])] or sets < 2:
-            raise InputError(f"context of types {types} and shapes {shapes} is none")
+            raise InputError(f"context has unusable types {types} or shapes {shapes}")
         if sets * N * self.choices + SCALES > 1 << 16 or not _exact(self.weight):
             raise InputError(f"context of {sets * N * self.choices} tables is too large")
 
@@ -76,7 +76,7 @@ class Prior:
     def __post_init__(self) -> None:
         types = [array.dtype.name for array in (self.weight, self.multiplier, self.bias)]
         if types != ["int8", "int32", "int32"] or not 0 < self.shift < 32:
-            raise InputError(f"prior of types {types} and shift {self.shift} is none")
+            raise InputError(f"prior has unusable types {types} or shift {self.shift}")
         rows, _ = self.weight.shape
         if (self.multiplier.shape, self.bias.shape) != ((rows,), (ANCHORS, rows)):
             raise InputError(

@@ -262,7 +262,7 @@ def read_header(data: Buffer, *, max_pixels: int = MAX_PIXELS) -> Header:
     if flags & ~_FLAGS:
         raise UnsupportedError(f"header flags {flags:#04x}, this aecodec knows {_FLAGS:#04x}")
     if flags & _ALPHA and flags & _CONSTANT_ALPHA:
-        raise FormatError(f"header flags {flags:#04x} tell of two kinds of alpha")
+        raise FormatError(f"header flags {flags:#04x} set two kinds of alpha")
     if not 0 < width * height <= as_number("max_pixels", max_pixels):
         raise FormatError(f"picture of {width}x{height} is outside 1..{max_pixels} pixels")
     if not MIN_LEVEL <= level <= MAX_LEVEL and (level, model_id) != (LOSSLESS_LEVEL, NO_MODEL):

@@ -51,7 +51,7 @@ def paint(pixels: NDArray[np.uint8], tile: Tile, box: Box, header: Header, area:
     alpha = values[:, :, 3]
     mask = alpha == 255
     if not (mask | (alpha == 0)).all():
-        raise FormatError("drawn part has pixels that are drawn by half")
+        raise FormatError("drawn part has alpha other than 0 and 255")
     if tile.is_drawn and not mask.all():
         raise FormatError("a tile without a stream has pixels that are not drawn")
     part = shared.relative_to(box).cells(1)

@@ -31,7 +31,7 @@ def decode_webp(data: bytes, height: int, width: int, name: str) -> NDArray[np.u
         with Image.open(BytesIO(data), formats=["WEBP"]) as image:
             pixels = np.asarray(image.convert("RGBA"))
     except Exception as error:  # whatever a broken file makes Pillow raise
-        raise FormatError(f"{name} is no sound WebP file: {error}") from error
+        raise FormatError(f"{name} is not a valid WebP file: {error}") from error
     if pixels.shape != (height, width, 4):
         raise FormatError(f"{name} is {pixels.shape[1]}x{pixels.shape[0]}, its tile {width}x{height}")
     return pixels

@@ -84,7 +84,9 @@ def split_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
     W, channels = shape[-2:] if len(shape) > 2 and shape[-1] in _CHANNELS else (shape[-1], 1)
     H = prod(shape) // (W * channels)
     if H > MAX_SIDE:
-        raise InputError(f"chunk {shape} has {H} rows one below the other, {MAX_SIDE} at most: fewer pictures")
+        raise InputError(
+            f"chunk {shape} has {H} rows in total, at most {MAX_SIDE} are possible: put fewer pictures in a chunk"
+        )
     return H, W, channels
 
 

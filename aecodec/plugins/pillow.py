@@ -121,7 +121,9 @@ def _save(image: Image.Image, file: IO[bytes], _filename: str | bytes) -> None:
     options: dict[str, Any] = image.encoderinfo
     unknown = options.keys() - {*_METADATA, *_OPTIONS}
     if unknown:
-        raise InputError(f"save knows no {', '.join(sorted(unknown))}: it takes {', '.join(_OPTIONS + _METADATA)}")
+        raise InputError(
+            f"unknown options of save: {', '.join(sorted(unknown))}; known are {', '.join(_OPTIONS + _METADATA)}"
+        )
     chosen = {name: options[name] for name in _OPTIONS if name in options}
     limits = {name: chosen[name] for name in ("strip", "max_pixels") if name in chosen}
     named = {name: options[name] for name in _METADATA if name in options and not chosen.get("strip")}

@@ -48,7 +48,9 @@ class Aecodec(ArrayBytesCodec):
         configuration = data.get("configuration", {})
         unknown = configuration.keys() - {"quality", "effort", "lossless"}
         if unknown:
-            raise InputError(f"configuration of aecodec holds {', '.join(sorted(unknown))}, which this version has not")
+            raise InputError(
+                f"configuration of aecodec contains {', '.join(sorted(unknown))}, which this version does not know"
+            )
         return cls(**configuration)
 
     def to_dict(self) -> dict[str, Any]:

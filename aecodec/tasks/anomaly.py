@@ -258,14 +258,14 @@ class AnomalyDetector:
             if not np.all(np.isfinite(numbers)) or numbers[0] > 0 or not 0 < numbers[1] < 1 or held_out < 1:
                 raise InputError(f"its threshold is {-numbers[0]:g} at a rate of {numbers[1]:g} of {held_out}")
         except (SafetensorError, KeyError, ValueError, RecursionError) as error:
-            raise InputError(f"this is no file of aecodec anomaly fit: {error}") from error
+            raise InputError(f"this file was not made by aecodec anomaly fit: {error}") from error
         try:
             self = cls.__new__(cls)
             self._begin(str(facts["method"]), model_id, threads, max_pixels)
             self.false_alarms, self.seed = numbers[1], 0
             self._learned = _read_arrays(arrays, facts["method"], self.codec.weights.prior.M)
         except (InputError, KeyError) as error:
-            raise InputError(f"this is no file of aecodec anomaly fit: {error}") from error
+            raise InputError(f"this file was not made by aecodec anomaly fit: {error}") from error
         except UnsupportedError as error:
             raise InputError(f"{error}: fit the detector again") from error
         self.offset_, self.false_alarm_rate_, self.held_out_ = numbers[0], numbers[1], held_out

@@ -147,4 +147,4 @@ class Correction:
             network.requires_grad_(requires_grad=False)
             return cls(int(metadata["model_id"], 16), task, network)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{path} is no head to {task}: {error}") from error
+            raise InputError(f"{path} is not a head to {task}: {error}") from error

@@ -127,10 +127,10 @@ class Head:
                 metadata = file.metadata() or {}
                 arrays = {name: file.get_tensor(name) for name in _ARRAYS}
             if metadata.get("format") != _FORMAT:
-                raise InputError(f"{path} is no head: its format is {metadata.get('format')}, not {_FORMAT}")
+                raise InputError(f"{path} is not a head: its format is {metadata.get('format')}, not {_FORMAT}")
             return cls(int(metadata["model_id"], 16), **arrays | {"threshold": float(arrays["threshold"][0])})
         except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise InputError(f"{path} is no head of embeddings: {error}") from error
+            raise InputError(f"{path} is not a head of embeddings: {error}") from error
 
 
 class Embedder:

@@ -71,9 +71,7 @@ class _Corrector:
         self.correction: Correction = Correction.load(path, self.task)
         if self.correction.model_id != codec.weights.model_id:
             ours, theirs = self.correction.model_id, codec.weights.model_id
-            raise InputError(
-                f"to {self.task} is possible with weights {ours:08x} ({path.stem}) alone, not {theirs:08x}"
-            )
+            raise InputError(f"{self.task} needs weights {ours:08x} ({path.stem}), got {theirs:08x}")
         self.network = self.correction.network.to(self.runtime.workers.device).eval()
 
     def _decode(

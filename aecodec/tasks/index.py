@@ -48,7 +48,9 @@ class Index:
     def check_head(self, head_id: int) -> None:
         """Raises InputError for vectors of another head than this one, which nothing can be compared with."""
         if self.head_id != head_id:
-            raise InputError(f"embeddings of head {self.head_id:08x} do not mix with those of head {head_id:08x}")
+            raise InputError(
+                f"embeddings of head {self.head_id:08x} cannot be compared with those of head {head_id:08x}"
+            )
 
     def nearest(self, vectors: NDArray[np.float32], count: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
         """Positions [m, k] of the most similar entries to each of vectors [m, d], the best first, and how similar.
@@ -131,7 +133,7 @@ class Index:
         try:
             parquet.write_table(arrow.table(columns), sink)
         except UnicodeEncodeError as error:
-            raise InputError("a name that is no UTF-8 cannot be written to Parquet: take .npz") from error
+            raise InputError("a file name that is not UTF-8 cannot be written to Parquet: use .npz") from error
         return bytes(sink.getvalue())
 
     @classmethod
@@ -142,15 +144,15 @@ class Index:
         try:
             index = read(data)
         except InputError as error:
-            raise InputError(f"this is no index of aecodec: {error}" if form != ".parquet" else str(error)) from error
+            raise InputError(f"this is not an aecodec index: {error}" if form != ".parquet" else str(error)) from error
         except Exception as error:  # zipfile, numpy and pyarrow raise whatever a broken file makes them raise
-            raise InputError(f"this is no index of aecodec: {str(error) or type(error).__name__}") from error
+            raise InputError(f"this is not an aecodec index: {str(error) or type(error).__name__}") from error
         return index
 
 
 def _check_form(form: str) -> None:
     if form not in FORMS:
-        raise InputError(f"an index is {', '.join(FORMS)}, not {form or 'without a suffix'}")
+        raise InputError(f"the name of an index must end in {', '.join(FORMS)}, got {form or 'no suffix'}")
 
 
 def _read_npz(data: bytes) -> Index:
@@ -167,7 +169,7 @@ def _read_npz(data: bytes) -> Index:
 
 def _typed(kind: type, value: object) -> Any:
     if type(value) is not kind:
-        raise InputError(f"{value!r:.40} is no {kind.__name__}")
+        raise InputError(f"{value!r:.40} is not a valid {kind.__name__}")
     return value
 
 

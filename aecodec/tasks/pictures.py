@@ -67,7 +67,7 @@ class Reader:
         except (CodecError, MemoryError):
             raise
         except UnidentifiedImageError as error:
-            raise InputError("no image that Pillow can read") from error
+            raise InputError("not an image that Pillow can read") from error
         except Exception as error:  # Pillow's parsers raise whatever a broken file makes them raise
             raise InputError(f"picture cannot be read: {error}") from error
 

@@ -46,9 +46,9 @@ def list_pictures(sources: Sequence[Path]) -> list[tuple[Path, str]]:
                 left_out[f"{suffix} ({plugin_hint(suffix) or 'not for training'})"] += 1
     skipped = ", ".join(f"{count} {what}" for what, count in sorted(left_out.items()))
     if not found:
-        raise InputError(f"no pictures in {', '.join(map(str, sources))}{skipped and f', left out: {skipped}'}")
+        raise InputError(f"no pictures in {', '.join(map(str, sources))}{skipped and f', skipped: {skipped}'}")
     if skipped:
-        warnings.warn(f"pictures that are left out: {skipped}", PictureWarning, stacklevel=2)
+        warnings.warn(f"skipped pictures: {skipped}", PictureWarning, stacklevel=2)
     return found
 
 
@@ -61,7 +61,7 @@ def _members(source: Path) -> list[str]:
             with tarfile.open(source) as shard:
                 names = shard.getnames()
         except tarfile.TarError as error:
-            raise InputError(f"{source} is no tar shard") from error
+            raise InputError(f"{source} is not a tar shard") from error
     elif source.is_file():
         names = [""]
     else:

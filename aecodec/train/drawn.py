@@ -55,7 +55,7 @@ def draw(kind: str, seed: Sequence[int], sources: Sources | None) -> Image.Image
     rng = np.random.default_rng(seed)
     if kind in RENDERED:
         if sources is None:
-            raise InputError(f"{kind} needs a browser and what it shows")
+            raise InputError(f"{kind} needs a browser and HTML or SVG files to show")
         image = RENDERED[kind](rng, sources)
     else:
         image = DRAWN[kind](rng)

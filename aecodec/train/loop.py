@@ -223,7 +223,7 @@ def train_model(
         if resume:
             budget = trainer.resume(run, budget)
         elif (run / "stable.pt").exists() or (run / "decay.pt").exists():
-            raise InputError(f"{run} holds a run already: give --resume or another folder")
+            raise InputError(f"{run} already contains a run: use --resume or another folder")
         elif init is not None:
             restore(trainer.model, shipped_path(config.model) if init == "shipped" else init)
         budget = budget or Budget(minutes=60)

@@ -211,7 +211,7 @@ def test_what_is_no_picture_is_counted_with_the_reason(tmp_path: Path, photos: P
 def test_folder_of_no_pictures_says_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "clip.mpg").touch()
     (tmp_path / "folder").mkdir()
-    told = "holds no files to work on, skipped: 1 folders (--recursive goes into them), 1 no pictures\n"
+    told = "contains no files to process, skipped: 1 folders (--recursive goes into them), 1 no pictures\n"
     assert encode(tmp_path, tmp_path).stderr == f"Error: {tmp_path} {told}"
 
 
@@ -687,7 +687,7 @@ def test_report_replaces_no_source(tmp_path: Path, photos: Path) -> None:
     before = (photos / "png").read_bytes()
     result = encode(photos / "png", photos / "jpg", f"{tmp_path}/out/", "--report", photos / "png")
     assert result.exit_code == 1
-    assert f"would replace {photos / 'png'}, which is read" in result.output
+    assert f"would replace the input {photos / 'png'}: choose another name" in result.output
     assert (photos / "png").read_bytes() == before
 
 
@@ -738,7 +738,7 @@ def test_file_that_is_no_aec_is_not_replaced(tmp_path: Path, photos: Path) -> No
         result = encode(photos, *options)
         assert (result.exit_code, other.read_text()) == (1, "notes"), result.output
         assert result.stdout.splitlines()[-2].startswith(counts)
-        assert f"{other} is there already and no .aec file: --force replaces it" in result.stderr
+        assert f"{other} already exists and is not an .aec file: use --force to replace it" in result.stderr
     assert encode(photos, "--force").exit_code == 0
     assert aecodec.read_header(other.read_bytes()).width == 120
 

@@ -177,7 +177,7 @@ def test_missing_plugin_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for suffix, package in ((".heic", "pillow-heif"), (".jxl", "pillow-jxl-plugin")):
         (tmp_path / f"a{suffix}").write_bytes(b"what Pillow cannot read")
         result = run("encode", tmp_path / f"a{suffix}", tmp_path / "a.aec")
-        assert f"no image that Pillow can read (for {suffix} install {package})" in result.stderr
+        assert f"not an image that Pillow can read (for {suffix} install {package})" in result.stderr
 
 
 def test_pixel_limit_is_named_in_both_directions(tmp_path: Path, photo: Path) -> None:
@@ -342,14 +342,14 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], int, str]]:
     return {
         "missing source": (["encode", folder / "none.png", out], 1, "No such file or directory"),
         "missing file": (["decode", folder / "none.aec", png], 1, "none.aec: No such file or directory"),
-        "source is a folder without images": (["encode", folder / "folder", out], 1, "holds no files to work on"),
-        "folder without .aec files": (["decode", folder / "folder", folder / "out"], 1, "holds no files to work on"),
+        "source is a folder without images": (["encode", folder / "folder", out], 1, "contains no files to process"),
+        "folder without .aec files": (["decode", folder / "folder", folder / "out"], 1, "contains no files to process"),
         "file is a folder": (["compare", folder / "folder", png], 1, "Is a directory"),
         "target is a folder": (["thumbnail", good, folder / "folder"], 1, "not a regular file"),
         "target is a device": (["encode", DATA / "coffee.png", "/dev/null"], 1, "not a regular file"),
         "quality": (["encode", DATA / "coffee.png", out, "-q", "0"], 2, "not in the range 1<=x<=100"),
-        "no image": (["encode", folder / "text.aec", out], 1, "no image that Pillow can read"),
-        "empty image": (["encode", folder / "empty.png", out], 1, "no image that Pillow can read"),
+        "no image": (["encode", folder / "text.aec", out], 1, "not an image that Pillow can read"),
+        "empty image": (["encode", folder / "empty.png", out], 1, "not an image that Pillow can read"),
         "broken image": (["encode", folder / "broken.png", out], 1, "cannot be read"),
         "no such folder": (["encode", DATA / "coffee.png", folder / "a" / "b.aec"], 1, "no folder"),
         "weights": (["encode", DATA / "coffee.png", out, "--weights", folder / "weights.safetensors"], 1, "no weights"),
@@ -365,7 +365,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], int, str]]:
         "decode to .aec": (["decode", good, out, *tiny], 2, "out.aec is named like an encoded one"),
         "no folder": (["encode", folder / "none", out, "-r"], 1, "no folder"),
         "no folder to tell of": (["info", folder / "none", "-r"], 1, "no folder"),
-        "file to tell of": (["info", folder / "text.aec", "-r"], 2, "--recursive is for a folder"),
+        "file to tell of": (["info", folder / "text.aec", "-r"], 2, "--recursive is for folders"),
         "two targets": (["encode", folder / "none", out, "--psnr", "35", "--bpp", "1"], 2, "give one of"),
         "tile": (["encode", DATA / "coffee.png", out, "--tile", "100"], 2, "100 is not a multiple of 64 in 64..4096"),
         "format": (["decode", folder / "folder", "--format", "xyz", *tiny], 2, "no image format"),
@@ -379,11 +379,11 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], int, str]]:
             "no finite number",
         ),
         "stdin twice": (["compare", "-", "-"], 2, "standard input can be one of the files"),
-        "file elsewhere": (["info", "file://host/a.aec"], 1, "is a file of the machine host"),
+        "file elsewhere": (["info", "file://host/a.aec"], 1, "is on the machine host"),
         "info of text": (["info", folder / "text.aec"], 1, "text.aec: not an .aec file"),
         "no pictures": (["train", folder / "folder", "--out", folder / "run"], 1, "no pictures in"),
         "no data": (["train", folder / "none", "--out", folder / "run"], 1, "no file or folder"),
-        "broken shard": (["train", folder / "shard.tar", "--out", folder / "run"], 1, "is no tar shard"),
+        "broken shard": (["train", folder / "shard.tar", "--out", folder / "run"], 1, "is not a tar shard"),
         "patch": (["train", folder / "folder", "--out", folder / "run", "--patch", "100"], 2, "multiple of 64"),
         "batch": (["train", folder / "folder", "--out", folder / "run", "--batch", "0"], 2, "multiple of 8"),
         "size": (["train", folder / "folder", "--out", folder / "run", "--model", "xl"], 2, "no model 'xl'"),

@@ -104,7 +104,7 @@ def test_nothing_is_lost_when_a_worker_is_killed(tmp_path: Path, coffee: Image.I
     assert gate.exists()
     assert result.exit_code == 1
     assert "12 done, 1 failed" in result.output
-    assert f"{photos / 'bad.png'}: no image that Pillow can read" in result.output
+    assert f"{photos / 'bad.png'}: not an image that Pillow can read" in result.output
     assert files_below(out) == [f"{number:02}.png.aec" for number in range(12)]
     codec = aecodec.Codec.load(DATA / "tiny.safetensors", "cpu")
     for path in out.iterdir():
@@ -229,7 +229,7 @@ def test_failed_move_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Monk
 def test_folder_without_pictures(tmp_path: Path) -> None:
     result = run("encode", f"local://{tmp_path}", tmp_path / "out", "--engine", "dask")
     assert result.exit_code == 1
-    assert "holds no files to work on" in result.stderr
+    assert "contains no files to process" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -133,8 +133,8 @@ def test_hidden_colors_are_not_paid_for(codec: Codec, coffee: Image.Image) -> No
         (listed(webp(64, 64), b"b", b"c", b"d"), "not a lossless WebP file"),
         (listed(webp(64, 65, lossless=True), b"b", b"c", b"d"), "alpha is 64x65, its tile 64x64"),
         (listed(b"b", webp(64, 64, lossless=True), b"c", b"d"), "alpha is 64x64, its tile 36x64"),
-        (listed(webp(64, 64, lossless=True)[:-300], b"b", b"c", b"d"), "no sound WebP file"),
-        (listed(b"RIFF0000WEBPVP8L0000\x2f" + struct.pack("<I", 63 | 63 << 14), b"b", b"c", b"d"), "no sound WebP"),
+        (listed(webp(64, 64, lossless=True)[:-300], b"b", b"c", b"d"), "not a valid WebP file"),
+        (listed(b"RIFF0000WEBPVP8L0000\x2f" + struct.pack("<I", 63 | 63 << 14), b"b", b"c", b"d"), "not a valid WebP"),
     ],
 )
 def test_each_defect_has_its_error(payload: bytes, message: str) -> None:

@@ -155,9 +155,9 @@ def test_hostile_blocks_of_a_file_stop_no_picture(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "content", "wrong", "note"),
     [
-        (b"tEXt", b"Title\0x", 1, "metadata of this file are broken"),  # the checksum
-        (b"pHYs", b"\0", 0, "metadata of this file are broken"),
-        (b"gAMA", b"\0", 0, "metadata of this file are broken"),
+        (b"tEXt", b"Title\0x", 1, "broken metadata in this file"),  # the checksum
+        (b"pHYs", b"\0", 0, "broken metadata in this file"),
+        (b"gAMA", b"\0", 0, "broken metadata in this file"),
         (b"iCCP", b"name\0\0no zlib", 0, "the color profile is not kept: it is broken"),
         (b"zTXt", b"workflow\0\0" + zlib.compress(bytes(3_000_000)), 0, "not kept: workflow"),
         (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(XMP + b" " * 3_000_000), 0, ""),

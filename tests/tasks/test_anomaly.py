@@ -184,7 +184,7 @@ def test_a_folder_without_pictures_is_refused(learned: Path, tmp_path: Path) -> 
     for command in (["fit", tmp_path / "empty", "--out", tmp_path / "x.aem"], ["score", learned, tmp_path / "empty"]):
         result = run(*command)
         assert result.exit_code == 1
-        assert "holds no files to work on" in result.stderr
+        assert "contains no files to process" in result.stderr
     result = run("fit", tmp_path, "--out", tmp_path / "x.npz")
     assert result.exit_code == 2
 

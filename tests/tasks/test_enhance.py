@@ -188,7 +188,7 @@ def test_what_is_no_sigma_or_too_large_is_an_input_error(
 def test_a_file_that_is_no_head_is_refused(tmp_path: Path, codec: Codec) -> None:
     (tmp_path / "none.safetensors").write_bytes(b"nothing")
     for path in (tmp_path / "none.safetensors", tasks.head_path("upscale"), tmp_path / "missing"):
-        with pytest.raises(InputError, match="is no head to denoise"):
+        with pytest.raises(InputError, match="is not a head to denoise"):
             tasks.Denoiser(codec, path)
 
 

@@ -203,7 +203,7 @@ def test_what_cannot_be_drawn_is_told(photos: Path, tmp_path: Path) -> None:
         (["map", photos], "give --html, --png or both"),
         (["map", photos, "--png", tmp_path / "map.aec"], "named like an encoded one"),
         (["map", photos, "--html", tmp_path / "no" / "map.html"], "no folder"),
-        (["map", tmp_path, "--html", tmp_path / "map.html"], "no files to work on"),
+        (["map", tmp_path, "--html", tmp_path / "map.html"], "no files to process"),
     ):
         result = run(*words)
         assert result.exit_code in (1, 2)

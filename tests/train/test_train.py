@@ -257,7 +257,7 @@ def test_validation_names_a_picture_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path, pictures: Path) -> None:
     train(pictures, tmp_path, 1)
-    with pytest.raises(InputError, match="holds a run already"):
+    with pytest.raises(InputError, match="already contains a run"):
         train(pictures, tmp_path, 1)
     other = TrainConfig(model="tiny", patch=64, lr=1.0)
     with pytest.raises(InputError, match="was made with"):
@@ -353,7 +353,7 @@ def test_pictures_of_plugins_are_trained_on_and_others_are_counted(tmp_path: Pat
     for missing, count, told in (([], "2", other), (["pillow_heif"], "1", f"{other}, {heic}")):
         done = subprocess.run([sys.executable, "-P", "-c", code, tmp_path, *missing], capture_output=True, text=True)
         assert (done.returncode, done.stdout.strip()) == (0, count), done.stderr
-        assert f"PictureWarning: pictures that are left out: {told}\n" in done.stderr
+        assert f"PictureWarning: skipped pictures: {told}\n" in done.stderr
 
 
 def test_unreadable_picture_is_named(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ function index(data) {
     const length = new DataView(data.buffer, data.byteOffset).getUint32(0, true);
     return JSON.parse(new TextDecoder().decode(data.subarray(8, 8 + length)));
   } catch {
-    throw new InputError("no aecodec weights file");
+    throw new InputError("not an aecodec weights file");
   }
 }
 
@@ -78,7 +78,7 @@ function restored(data) {
 function modelId(data) {
   const metadata = index(data).__metadata__;
   const digest = metadata?.weights ?? metadata?.sha256 ?? "";
-  if (!/^[0-9a-f]{64}$/.test(digest)) throw new InputError("no aecodec weights file: its digest is no SHA-256");
+  if (!/^[0-9a-f]{64}$/.test(digest)) throw new InputError("not an aecodec weights file: its digest is not a SHA-256");
   return parseInt(digest.slice(0, 8).replace(/(..)(..)(..)(..)/, "$4$3$2$1"), 16);
 }
 
