@@ -197,6 +197,15 @@ def readme(project: Path) -> None:
     poster(DEMONSTRATION, project / "docs" / "side-by-side.png", POSTER_QUALITY)
 
 
+@main.command("web-demo")
+@click.argument("target", type=NEW)
+def web_demo(target: Path) -> None:
+    """The page of web/dist that compares pictures (make web), as a browser shows it, to the JPEG file TARGET."""
+    from bench.page import draw
+
+    draw(ROOT / "web" / "dist", DEMONSTRATION, target)
+
+
 @main.command()
 @click.argument("results", type=RESULTS, nargs=-1, required=True)
 @click.option("--html", "target", required=True, type=NEW, help="The page.")

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import click
 
 import aecodec
-from aecodec.cli import anomaly, coding, generation, inspection, search, shell, training
+from aecodec.cli import anomaly, coding, generation, inspection, search, shell, show, training
 from aecodec.cli.files import MisuseError
 from aecodec.cli.options import reporting, share_freed_memory
 from aecodec.cli.reporter import Reporter, printable, reason, told
@@ -70,6 +70,7 @@ for command in (
     inspection.verify,
     inspection.info,
     inspection.compare,
+    show.show,
     search.embed,
     search.similar,
     search.duplicates,

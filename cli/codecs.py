@@ -10,7 +10,7 @@ import aecodec
 from aecodec import Header
 from aecodec.cli.files import open_data, read_picture
 from aecodec.cli.urls import Place
-from aecodec.format.container import MAGIC, Data
+from aecodec.format.container import MAGIC, MAX_PIXELS, Data
 
 if TYPE_CHECKING:  # info and --help are quick without numpy
     import numpy as np
@@ -98,15 +98,24 @@ def shown(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(flatten(upright(image)).convert("RGB"))
 
 
-def small_picture(data: Data, size: int) -> Image.Image:
-    """A decoded picture as a viewer turns it, of at most size pixels per side, with its color profile alone."""
+def small_picture(
+    data: Data,
+    box: tuple[int, int],
+    *,
+    weights: Path | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Image.Image:
+    """A decoded picture as a viewer turns it, within a box of width and height, with its color profile alone."""
     from aecodec.image import upright
 
-    header = aecodec.read_header(data)
-    longest = max(header.width, header.height)
-    scale = next(scale for scale in (1 / 8, 1 / 4, 1 / 2, 1) if scale == 1 or longest * scale >= size)
-    image = upright(codec_for(header, None, "cpu").decode(data, scale=scale, header=header))
-    image.thumbnail((size, size))
+    header = aecodec.read_header(data, max_pixels=max_pixels)
+    fitting = max(min(width / header.width, height / header.height) for width, height in (box, box[::-1]))  # turned too
+    scale = next(scale for scale in (1 / 8, 1 / 4, 1 / 2, 1) if scale == 1 or scale >= fitting)
+    codec = codec_for(header, weights, device, threads)
+    image = upright(codec.decode(data, scale=scale, max_pixels=max_pixels, header=header))
+    image.thumbnail(box)
     profile = image.info.get("icc_profile")
     image.info.clear()
     image.info.update({} if profile is None else {"icc_profile": profile})

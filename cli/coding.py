@@ -277,6 +277,6 @@ def thumbnail(report: Reporter, /, source: Place, target: Path, size: int) -> No
     """
     check_target(target, "PNG", source)
     with open_data(source) as data:
-        small = small_picture(data, size)
+        small = small_picture(data, (size, size))
     replace_file(target, image_file(small, "PNG"))
     report.result(target, f"{small.width}x{small.height} {small.mode}")

@@ -30,7 +30,7 @@ from aecodec.cli.options import (
 )
 from aecodec.cli.reporter import Reporter, printable, reason
 from aecodec.cli.urls import Place
-from aecodec.format.container import FORMAT_VERSION, LOSSLESS_LEVEL, NO_MODEL, STRIDE, SectionKind, unpack
+from aecodec.format.container import FORMAT_VERSION, LOSSLESS_LEVEL, NO_MODEL, STRIDE, Data, SectionKind, unpack
 
 if TYPE_CHECKING:  # info is quick without numpy
     import numpy as np
@@ -142,8 +142,13 @@ def list_files(found: Plan, max_pixels: int, *, as_json: bool) -> None:
 
 def file_facts(source: Place, max_pixels: int) -> dict[str, Any]:
     with open_data(source) as data:
-        header, sections, tiles = unpack(data, max_pixels=max_pixels)
-        size = len(data)
+        return data_facts(source, data, max_pixels)
+
+
+def data_facts(source: Place, data: Data, max_pixels: int) -> dict[str, Any]:
+    """What info tells of a file, by its bytes."""
+    header, sections, tiles = unpack(data, max_pixels=max_pixels)
+    size = len(data)
     facts: dict[str, Any] = {
         "file": str(source),
         "format_version": FORMAT_VERSION,
@@ -198,6 +203,10 @@ def table(facts: dict[str, Any]) -> str:
 
 
 def file_table(facts: dict[str, Any]) -> str:
+    return table(file_lines(facts))
+
+
+def file_lines(facts: dict[str, Any]) -> dict[str, Any]:
     """What info found of a file, in words."""
     lines = {
         "file": printable(facts["file"]),
@@ -214,7 +223,7 @@ def file_table(facts: dict[str, Any]) -> str:
         lines["drawn"] = f"{100 * facts['drawn_share']:.4g} % of the pixels, {facts['drawn_bytes']} bytes"
     if "dpi" in facts:
         lines["density"] = " x ".join(f"{value:g}" for value in facts["dpi"]) + " dots per inch"
-    return table(lines)
+    return lines
 
 
 @click.command()

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * libaecodec: .aec files to pixels. C99.
+ * libaecodec: .aec files to pixels, and pixels to .aec files. C99.
  *
  *   aecodec_weights *weights;
  *   aecodec_info info;
@@ -43,8 +43,8 @@ typedef enum aecodec_status {
   AECODEC_BAD_ARGUMENT = 1,  /* the call itself is wrong: a region outside the picture, a buffer too small */
   AECODEC_BAD_FILE = 2,      /* damaged, or no .aec file */
   AECODEC_TRUNCATED = 3,     /* ends too early */
-  AECODEC_UNSUPPORTED = 4,   /* a newer format, or alpha or drawn pixels where the library was built without libwebp */
-  AECODEC_OTHER_WEIGHTS = 5, /* the file needs weights of another model_id */
+  AECODEC_UNSUPPORTED = 4,   /* a newer format; alpha or drawn pixels where the library was built without libwebp; alpha to encode */
+  AECODEC_OTHER_WEIGHTS = 5, /* the file needs weights of another model_id, or networks are of one */
   AECODEC_TOO_LARGE = 6,     /* more than max_pixels */
   AECODEC_BAD_WEIGHTS = 7,   /* damaged weights, or none */
   AECODEC_CANNOT_READ = 8,   /* a file that cannot be opened or read */
@@ -150,6 +150,46 @@ AECODEC_API aecodec_status aecodec_decode(const aecodec_weights *weights, const 
  * AECODEC_DIGEST_SIZE bytes, the picture is what the encoder saw, to the last bit. */
 AECODEC_API aecodec_status aecodec_digest(const aecodec_info *info, const void *pixels, size_t stride, uint8_t *digest,
                                           aecodec_error *error);
+
+/* -- Encoding ----------------------------------------------------------------------------------------------------- */
+
+/* The networks of an encoder: 4 bytes for each of their weights. Nothing changes after loading. */
+typedef struct aecodec_encoder aecodec_encoder;
+
+/* Loads them from the weights file that `weights` came from, or from what web/receivers.py makes of one. `weights` must outlive the
+ * encoder; the data need not. */
+AECODEC_API aecodec_status aecodec_encoder_load_file(const aecodec_weights *weights, const char *path,
+                                                     aecodec_encoder **encoder, aecodec_error *error);
+
+AECODEC_API aecodec_status aecodec_encoder_load(const aecodec_weights *weights, const void *data, size_t size,
+                                                aecodec_encoder **encoder, aecodec_error *error);
+
+/* NULL is allowed. No encoding may be going on. */
+AECODEC_API void aecodec_encoder_free(aecodec_encoder *encoder);
+
+#define AECODEC_NO_EFFORT 0xFFFFFFFFu
+
+/* 0 is the default of everything but `size`. */
+typedef struct aecodec_encode_options {
+  size_t size;         /* sizeof(aecodec_encode_options): the structure may grow */
+  double quality;      /* 1..100; 0: 55. Not with max_bytes */
+  uint64_t max_bytes;  /* the largest file that is wanted: the quality follows, and up to 2 % may be left. 0: none */
+  uint64_t max_pixels; /* the most that width * height may be; 0: 268,435,456 */
+  uint32_t effort;     /* 1..9: how hard to look for a smaller file. 1 costs no time, from 2 on gradients go through the renderer, up to
+                          40 times. 0: 3; AECODEC_NO_EFFORT: less than 1, plain rounding */
+  uint32_t tile;       /* side of independently coded tiles in units of 64 pixels, 1..64; 0: 16 */
+  uint32_t threads;    /* that work at once; 0: as many as the machine has */
+} aecodec_encode_options;
+
+/* Encodes pixels of 8 bits: 1 channel gray, 3 RGB, 4 RGBA, channels next to each other, rows from the top, each `stride` bytes behind the
+ * one before. Alpha other than 255 is not supported. Networks code all of the picture: what Python draws (text, screens) is not drawn.
+ * options may be NULL. *file is for aecodec_file_free. */
+AECODEC_API aecodec_status aecodec_encode(const aecodec_encoder *encoder, const void *pixels, uint32_t width, uint32_t height,
+                                          uint32_t channels, size_t stride, const aecodec_encode_options *options,
+                                          uint8_t **file, size_t *file_size, aecodec_error *error);
+
+/* NULL is allowed. */
+AECODEC_API void aecodec_file_free(uint8_t *file);
 
 #ifdef __cplusplus
 }

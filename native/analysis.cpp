@@ -249,6 +249,14 @@ Analysis::Analysis(Analysis&&) noexcept = default;
 std::size_t Analysis::N() const { return network_->N; }
 std::size_t Analysis::M() const { return network_->M; }
 
+std::vector<float> Analysis::gain_ratio(int here, int there) const {
+  const std::vector<float> other = gain_at(network_->y_gain, network_->M, there);
+  std::vector<float> ratio = gain_at(network_->y_gain, network_->M, here);
+  for (std::size_t c = 0; c < network_->M; ++c) ratio[c] /= other[c];
+  ratio.resize(network_->M);
+  return ratio;
+}
+
 void Analysis::require(Size size, int level, const Box& area) {
   for (const std::int32_t side : {size.width, size.height})
     if (side <= 0 || side > kMaxSide) throw std::invalid_argument("a side is " + std::to_string(side) + ", not 1..65536");

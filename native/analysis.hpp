@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "array.hpp"
 #include "box.hpp"
@@ -28,6 +29,9 @@ class Analysis {
 
   std::size_t N() const;  // channels of z
   std::size_t M() const;  // channels of y
+
+  // [M]: what y of the level `there` is multiplied with to be that of the level `here`, nearly.
+  std::vector<float> gain_ratio(int here, int there) const;
 
   // What analyze and hyper_analyze require, and throw std::invalid_argument otherwise: a level of 100..10000, an area of
   // whole positions within the padded picture, and a window that holds kHyperHalo around it, as far as the picture goes.

@@ -1,24 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The C API: checks arguments and turns exceptions into a status and a text. No logic.
+// The C API of decoding: checks arguments and turns exceptions into a status and a text. No logic.
 
 #include <algorithm>
-#include <cstdio>
-#include <cstring>
 #include <memory>
-#include <new>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "aecodec.h"
 #include "alpha.hpp"
-#include "container.hpp"
+#include "api.hpp"
 #include "decoding.hpp"
-#include "error.hpp"
-#include "receiver.hpp"
 #include "sha256.hpp"
-#include "tile.hpp"
-#include "weights.hpp"
 
 #ifndef AECODEC_VERSION
 #define AECODEC_VERSION "0"
@@ -27,66 +18,18 @@
 using aecodec::Box;
 using aecodec::Bytes;
 using aecodec::Error;
-
-struct aecodec_weights {
-  explicit aecodec_weights(const aecodec::Weights& file)
-      : prior(file), receiver(file.arrays("receiver."), prior.N(), prior.M()), model_id(file.model_id()) {}
-
-  aecodec::Prior prior;
-  aecodec::Receiver receiver;
-  std::uint32_t model_id;
-};
+using aecodec::bytes;
+using aecodec::cap;
+using aecodec::guarded;
+using aecodec::hex;
+using aecodec::need;
+using aecodec::read_file;
+using aecodec::refuse;
 
 namespace {
 
-constexpr std::uint32_t kMaxThreads = 256;
-
-void set(aecodec_error* error, aecodec_status status, const char* text) {
-  if (!error) return;
-  error->status = status;
-  std::snprintf(error->text, sizeof error->text, "%s", text);
-}
-
-// What work() throws, as a status.
-template <typename Work>
-aecodec_status guarded(aecodec_error* error, const Work& work) noexcept {
-  aecodec_status status = AECODEC_OK;
-  try {
-    work();
-    set(error, status, "");
-  } catch (const Error& caught) {
-    set(error, status = caught.status, caught.what());
-  } catch (const std::bad_alloc&) {
-    set(error, status = AECODEC_NO_MEMORY, "not enough memory");
-  } catch (const std::length_error&) {  // what a container throws where even the size is out of reach
-    set(error, status = AECODEC_NO_MEMORY, "not enough memory");
-  } catch (const std::exception& caught) {
-    set(error, status = AECODEC_INTERNAL, caught.what());
-  } catch (...) {
-    set(error, status = AECODEC_INTERNAL, "unknown exception");
-  }
-  return status;
-}
-
-[[noreturn]] void refuse(const std::string& text) { throw Error(AECODEC_BAD_ARGUMENT, text); }
-
-void need(const void* pointer, const char* name) {
-  if (!pointer) refuse(std::string(name) + " is NULL");
-}
-
-Bytes bytes(const void* data, std::size_t size, const char* name) {
-  if (size) need(data, name);
-  static const std::uint8_t nothing = 0;
-  return {data ? static_cast<const std::uint8_t*>(data) : &nothing, size};
-}
-
-std::uint64_t cap(std::uint64_t max_pixels) { return max_pixels ? max_pixels : aecodec::kMaxPixels; }
-
 aecodec_options filled(const aecodec_options* given) {
-  aecodec_options options{};
-  if (given && (given->size < sizeof given->size || given->size > 1 << 16))
-    refuse("size of the options is " + std::to_string(given->size) + ", it must be sizeof(aecodec_options)");
-  if (given) std::memcpy(&options, given, std::min(given->size, sizeof options));
+  aecodec_options options = aecodec::known(given, "aecodec_options");
   if (!options.reduction) options.reduction = 1;
   if (options.reduction > 8 || (options.reduction & (options.reduction - 1)))
     refuse("reduction must be 1, 2, 4 or 8, got " + std::to_string(options.reduction));
@@ -127,26 +70,6 @@ aecodec_info info_of(const aecodec::Header& header) {
   return info;
 }
 
-std::string hex(std::uint32_t value) {
-  char text[9];
-  std::snprintf(text, sizeof text, "%08lx", static_cast<unsigned long>(value));
-  return text;
-}
-
-std::vector<std::uint8_t> read_file(const char* path) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path, "rb"), std::fclose);
-  if (!file) throw Error(AECODEC_CANNOT_READ, std::string(path) + " cannot be opened");
-  std::vector<std::uint8_t> data;
-  std::size_t used = 0;
-  do {
-    data.resize(std::max<std::size_t>(2 * used, 1 << 23));
-    used += std::fread(data.data() + used, 1, data.size() - used, file.get());
-  } while (used == data.size());
-  if (std::ferror(file.get())) throw Error(AECODEC_CANNOT_READ, std::string(path) + " cannot be read");
-  data.resize(used);
-  return data;
-}
-
 void load(Bytes file, aecodec_weights** weights) {
   const aecodec::Weights arrays(file);
   try {
@@ -182,8 +105,7 @@ void decode(const aecodec_weights* weights, Bytes file, const aecodec_options& o
     throw Error(AECODEC_UNSUPPORTED, "this library was built without libwebp, which alpha needs");
   std::function<bool(double)> progress;
   if (options.progress) progress = [&](double done) { return options.progress(options.context, done) == 0; };
-  const std::uint32_t wanted = options.threads ? options.threads : std::thread::hardware_concurrency();
-  const int threads = static_cast<int>(std::clamp(wanted, 1u, kMaxThreads));
+  const int threads = aecodec::thread_count(options.threads);
   const aecodec::Size padded{header.padded().right, header.padded().bottom};
   const aecodec::Render render = [&](const aecodec::WindowView& window, const Box& area, std::uint8_t* rgb, std::size_t row_bytes) {
     weights->receiver.render({window.z, window.y, window.box, padded}, header.level, area, target.factor, threads, rgb, row_bytes);

@@ -23,7 +23,6 @@ constexpr std::size_t kDrawnFront = 5;  // of a tile with drawn pixels: step, le
 constexpr std::size_t kSectionSize = kFrontSize + kCrcSize;
 constexpr std::size_t kMinTileSize = kSectionSize + 8;  // a stream is at least the state of the coder
 constexpr int kMinLevel = 100, kMaxLevel = 10000;
-constexpr int kMaxTile = 64;
 constexpr int kMaxStep = 17;  // of drawn pixels
 
 std::string hex(std::uint32_t value, int digits) {
@@ -246,6 +245,27 @@ Container unpack(Bytes file, const Header& header, const Box& area) {
   if (found < count) fail(AECODEC_TRUNCATED, "picture needs " + tiles + ", got " + std::to_string(found));
   if (found > count) fail(AECODEC_BAD_FILE, "picture has " + tiles + ", got " + std::to_string(found));
   return container;
+}
+
+std::vector<std::uint8_t> pack(const Header& header, const std::vector<std::vector<std::uint8_t>>& streams) {
+  std::vector<std::uint8_t> file(kMagic.begin(), kMagic.end());
+  const auto put = [&](std::uint32_t value, int bytes) {
+    for (int i = 0; i < bytes; ++i) file.push_back(static_cast<std::uint8_t>(value >> (8 * i)));
+  };
+  put(kFormatVersion, 1);
+  put(header.gray ? kGrayFlag : 0, 1);
+  for (const int value : {header.level, header.width, header.height}) put(static_cast<std::uint32_t>(value), 2);
+  put(header.model_id, 4);
+  put(static_cast<std::uint32_t>(header.tile), 1);
+  put(crc32(file.data(), file.size()), 4);
+  for (const auto& stream : streams) {
+    const std::size_t front = file.size();
+    put(kTile, 1);
+    put(static_cast<std::uint32_t>(stream.size()), 4);
+    put(crc32(stream.data(), stream.size(), crc32(file.data() + front, kFrontSize)), 4);
+    file.insert(file.end(), stream.begin(), stream.end());
+  }
+  return file;
 }
 
 Bytes find_section(Bytes file, SectionKind kind) {

@@ -17,6 +17,8 @@
 namespace aecodec {
 
 constexpr std::uint8_t kFormatVersion = 2;
+constexpr std::int32_t kMaxPictureSide = 65535;  // pixels; the fields are u16
+constexpr int kMaxTile = 64;                      // side of a tile in kStride pixels
 constexpr std::uint64_t kMaxPixels = std::uint64_t{1} << 28;  // default cap
 constexpr std::size_t kHeaderSize = 21;                       // and one more with constant alpha
 
@@ -84,6 +86,9 @@ Container unpack(Bytes file, const Header& header, const Box& area);
 
 // The payload of a section before the tiles, nothing where there is none. Throws Error.
 Bytes find_section(Bytes file, SectionKind kind);
+
+// The file of some streams, in the order of its tiles, without other sections or alpha.
+std::vector<std::uint8_t> pack(const Header& header, const std::vector<std::vector<std::uint8_t>>& streams);
 
 std::uint32_t read_u32(const std::uint8_t* bytes);
 

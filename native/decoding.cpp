@@ -109,7 +109,7 @@ class Decoding {
   }
 
   void render_all(const Box& area) {
-    const TileReader reader(*prior_, header_.level);
+    const TileCoder coder(*prior_, header_.level);
     const Box needed = needed_around(area, header_);
     const std::int32_t side = header_.tile_side();
     const Box tiles = needed.aligned(side).intersection(header_.padded());  // whole ones
@@ -123,7 +123,7 @@ class Decoding {
       Window moved(*prior_, {tiles.left, kept, tiles.right, next});
       moved.copy(window);
       window = std::move(moved);
-      parse(reader, window, {tiles.left, parsed, tiles.right, next});
+      parse(coder, window, {tiles.left, parsed, tiles.right, next});
       parsed = next;
       const std::int32_t ready = parsed == tiles.bottom ? area.bottom : std::min(area.bottom, parsed - kHalo);
       while (done < ready) {
@@ -137,14 +137,14 @@ class Decoding {
   }
 
   // The tiles of a part of the window. Symbols of those without a stream stay 0.
-  void parse(const TileReader& reader, Window& window, const Box& part) const {
+  void parse(const TileCoder& coder, Window& window, const Box& part) const {
     std::vector<std::size_t> tiles;
     for (std::size_t i = 0; i < container_.tiles.size(); ++i)
       if (container_.tiles[i].coded() && !header_.tile_box(i).intersection(part).empty()) tiles.push_back(i);
     parallel(tiles.size(), threads_, [&](std::size_t i) {
       const Box box = header_.tile_box(tiles[i]);
-      reader.read(container_.tiles[tiles[i]].stream, cells(box.height(), kStride), cells(box.width(), kStride),
-                  window.z_at(box), window.y_at(box));
+      coder.read(container_.tiles[tiles[i]].stream, cells(box.height(), kStride), cells(box.width(), kStride),
+                 window.z_at(box), window.y_at(box));
     });
   }
 

@@ -317,7 +317,8 @@ void Gradient::Patch::render(int row, int column, std::size_t positions, const S
 void Gradient::Patch::render_part(int row, int column, std::size_t first, std::size_t positions, float* x, float* k,
                                   const std::array<float*, 6>& chunk) {
   const std::size_t C = n_.render, count = positions * C;
-  auto [modulation, mixed, expanded, reduced, out, active] = chunk;
+  float *const modulation = chunk[0], *const mixed = chunk[1], *const expanded = chunk[2], *const reduced = chunk[3];
+  float *const out = chunk[4], *const active = chunk[5];
   for (std::size_t i = 0; i < count; ++i) active[i] = k[i] * std::clamp(0.3f * k[i] + 0.5f, 0.0f, 1.0f);
   layer(n_.modulate.there, FloatFinish::kStore, active, positions, modulation);
   const auto each = [&](const auto& work) {

@@ -15,8 +15,10 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -60,6 +62,17 @@ class Tables {
   }
 
   std::size_t size() const { return tables_.size(); }
+
+  // What a symbol costs in bits; nearly, for an escape.
+  double bits(std::size_t table, int symbol) const {
+    const Table& t = tables_.at(table);
+    const std::int32_t entry = symbol - t.offset, place = entry < 0 || entry >= t.escape ? t.escape : entry;
+    const std::uint32_t* c = &cumulative_[t.start + static_cast<std::size_t>(place)];
+    const double bits = PRECISION - std::log2(c[1] - c[0]);
+    if (place != t.escape) return bits;
+    const double digits = std::ceil(std::log2(2 * std::abs(symbol) + 2) / DIGIT_BITS);
+    return bits + (DIGIT_BITS * digits + DIGIT_BITS);
+  }
 
  private:
   friend std::vector<std::uint8_t> encode(const Symbol*, const Index*, std::size_t, const Tables&);

@@ -14,8 +14,6 @@ namespace aecodec {
 namespace {
 
 constexpr std::size_t kAnchors = 8;
-constexpr std::size_t kScales = 64;    // tables of y, by growing scale
-constexpr std::uint8_t kSkipped = 3;   // y symbols of the narrowest tables are 0 and not coded
 constexpr int kZLimit = 127;           // z symbols are -kZLimit..kZLimit
 constexpr int kMinLevel = 100, kSpan = 9900;
 constexpr std::size_t kVector = 16;    // numbers that products are rounded up to
@@ -100,7 +98,15 @@ void Prior::read_context(const Weights& weights) {
   thresholds_.assign(thresholds.i32(), thresholds.i32() + thresholds.size());
 }
 
-TileReader::TileReader(const Prior& prior, int level) : prior_(prior), bias_(kCells * prior.M_) {
+std::vector<float> Prior::bits(int reach) const {
+  const std::size_t first = tables_.size() - kScales, width = 2 * static_cast<std::size_t>(reach) + 1;
+  std::vector<float> bits(kScales * width);
+  for (std::size_t i = kSkipped * width; i < bits.size(); ++i)
+    bits[i] = static_cast<float>(tables_.bits(first + i / width, static_cast<int>(i % width) - reach));
+  return bits;
+}
+
+TileCoder::TileCoder(const Prior& prior, int level) : prior_(prior), bias_(kCells * prior.M_) {
   const std::int64_t last_set = static_cast<std::int64_t>(prior.sets_) - 1;
   set_ = static_cast<std::size_t>((2 * last_set * (level - kMinLevel) + kSpan) / (2 * kSpan));
   const int place = static_cast<int>(kAnchors - 1) * (level - kMinLevel);
@@ -113,17 +119,46 @@ TileReader::TileReader(const Prior& prior, int level) : prior_(prior), bias_(kCe
   }
 }
 
-void TileReader::read(Bytes stream, std::size_t rows, std::size_t columns, Planes<std::int8_t> z,
-                      Planes<std::int16_t> y) const {
+void TileCoder::read(Bytes stream, std::size_t rows, std::size_t columns, Planes<std::int8_t> z,
+                     Planes<std::int16_t> y) const {
   try {
     Decoder decoder(stream.data, stream.size);
     std::vector<std::int16_t> z_symbols(rows * columns * prior_.pitch_);
-    read_z(decoder, rows, columns, z_symbols.data());
+    std::vector<Symbol> symbols;
+    each_z(rows, columns, z_symbols.data(), [&](const std::vector<Index>& tables, const std::vector<std::int16_t*>& places) {
+      symbols.resize(tables.size());
+      decoder.decode(tables.data(), tables.size(), prior_.tables_, symbols.data());
+      const Symbol* symbol = symbols.data();
+      for (std::size_t c = 0; c < prior_.N_; ++c)
+        for (std::int16_t* place : places) {
+          if (*symbol < -kZLimit || *symbol > kZLimit) throw Error(AECODEC_BAD_FILE, "z symbol is outside -127..127");
+          place[c] = *symbol++;
+        }
+    });
     for (std::size_t c = 0; c < prior_.N_; ++c)
       for (std::size_t i = 0; i < rows; ++i)
         for (std::size_t j = 0; j < columns; ++j)
           z.data[c * z.plane + i * z.row + j] = static_cast<std::int8_t>(z_symbols[(i * columns + j) * prior_.pitch_ + c]);
-    read_y(decoder, rows, columns, z_symbols.data(), y);
+    std::vector<Index> tables(kCells * rows * columns);
+    symbols.resize(tables.size());
+    each_y(rows, columns, z_symbols.data(), [&](std::size_t channel, const std::vector<std::uint8_t>& index) {
+      std::size_t coded = 0;
+      for (const std::uint8_t one : index) {
+        tables[coded] = static_cast<Index>(first_table() + one);
+        coded += one >= kSkipped;
+      }
+      decoder.decode(tables.data(), coded, prior_.tables_, symbols.data());
+      const Symbol* symbol = symbols.data();
+      const std::uint8_t* one = index.data();
+      for (std::size_t i = 0; i < kSide * rows; ++i) {
+        std::int16_t* line = y.data + channel * y.plane + i * y.row;
+        for (std::size_t j = 0; j < kSide * columns; ++j) {
+          const bool is_coded = *one++ >= kSkipped;
+          line[j] = is_coded ? *symbol : std::int16_t{0};
+          symbol += is_coded;
+        }
+      }
+    });
     decoder.finish();
   } catch (const EndError& error) {
     throw Error(AECODEC_TRUNCATED, error.what());
@@ -132,26 +167,57 @@ void TileReader::read(Bytes stream, std::size_t rows, std::size_t columns, Plane
   }
 }
 
-void TileReader::read_z(Decoder& decoder, std::size_t rows, std::size_t columns, std::int16_t* z) const {
+std::vector<std::uint8_t> TileCoder::write(std::size_t rows, std::size_t columns, Planes<const std::int8_t> z,
+                                           Planes<const std::int16_t> y) const {
+  std::vector<std::int16_t> z_symbols = packed(rows, columns, z);
+  std::vector<Symbol> symbols;
+  std::vector<Index> tables;
+  each_z(rows, columns, z_symbols.data(), [&](const std::vector<Index>& chosen, const std::vector<std::int16_t*>& places) {
+    tables.insert(tables.end(), chosen.begin(), chosen.end());
+    for (std::size_t c = 0; c < prior_.N_; ++c)
+      for (const std::int16_t* place : places) symbols.push_back(place[c]);
+  });
+  each_y(rows, columns, z_symbols.data(), [&](std::size_t channel, const std::vector<std::uint8_t>& index) {
+    const std::uint8_t* one = index.data();
+    for (std::size_t i = 0; i < kSide * rows; ++i) {
+      const std::int16_t* line = y.data + channel * y.plane + i * y.row;
+      for (std::size_t j = 0; j < kSide * columns; ++j, ++one) {
+        if (*one < kSkipped) continue;
+        symbols.push_back(line[j]);
+        tables.push_back(static_cast<Index>(first_table() + *one));
+      }
+    }
+  });
+  return encode(symbols.data(), tables.data(), symbols.size(), prior_.tables_);
+}
+
+void TileCoder::index(std::size_t rows, std::size_t columns, Planes<const std::int8_t> z, Planes<std::uint8_t> index) const {
+  const std::vector<std::int16_t> z_symbols = packed(rows, columns, z);
+  each_y(rows, columns, z_symbols.data(), [&](std::size_t channel, const std::vector<std::uint8_t>& of_channel) {
+    const std::size_t width = kSide * columns;
+    for (std::size_t i = 0; i < kSide * rows; ++i)
+      std::copy_n(of_channel.data() + i * width, width, index.data + channel * index.plane + i * index.row);
+  });
+}
+
+std::vector<std::int16_t> TileCoder::packed(std::size_t rows, std::size_t columns, Planes<const std::int8_t> z) const {
+  std::vector<std::int16_t> symbols(rows * columns * prior_.pitch_);
+  for (std::size_t c = 0; c < prior_.N_; ++c)
+    for (std::size_t i = 0; i < rows; ++i)
+      for (std::size_t j = 0; j < columns; ++j)
+        symbols[(i * columns + j) * prior_.pitch_ + c] = z.data[c * z.plane + i * z.row + j];
+  return symbols;
+}
+
+template <typename Code>
+void TileCoder::each_z(std::size_t rows, std::size_t columns, std::int16_t* z, const Code& code) const {
   const std::size_t N = prior_.N_, pitch = prior_.pitch_;
   std::vector<Index> tables;
-  std::vector<Symbol> symbols;
-  std::vector<std::int16_t*> places;  // of z that are coded together
-  const auto read_places = [&] {
-    symbols.resize(tables.size());
-    decoder.decode(tables.data(), tables.size(), prior_.tables_, symbols.data());
-    const Symbol* symbol = symbols.data();
-    for (std::size_t c = 0; c < N; ++c)
-      for (std::int16_t* place : places) {
-        if (*symbol < -kZLimit || *symbol > kZLimit)
-          throw Error(AECODEC_BAD_FILE, "z symbol is outside -127..127");
-        place[c] = *symbol++;
-      }
-  };
+  std::vector<std::int16_t*> places;
   if (prior_.context_.empty()) {
     for (std::size_t i = 0; i < rows * columns; ++i) places.push_back(z + i * pitch);
     for (std::size_t c = 0; c < N; ++c) tables.insert(tables.end(), places.size(), static_cast<Index>(set_ * N + c));
-    return read_places();
+    return code(tables, places);
   }
   for (std::size_t diagonal = 0; diagonal < rows + columns - 1; ++diagonal) {
     const std::size_t first = diagonal < columns ? 0 : diagonal - columns + 1, end = std::min(rows, diagonal + 1);
@@ -163,12 +229,12 @@ void TileReader::read_z(Decoder& decoder, std::size_t rows, std::size_t columns,
              end - first);
       places.push_back(place);
     }
-    read_places();
+    code(tables, places);
   }
 }
 
 // The table of each channel at one place, from what stands beside it; nullptr outside the tile.
-void TileReader::choose(const std::int16_t* left, const std::int16_t* above, Index* tables, std::size_t step) const {
+void TileCoder::choose(const std::int16_t* left, const std::int16_t* above, Index* tables, std::size_t step) const {
   const std::size_t N = prior_.N_, pitch = prior_.pitch_, cuts = prior_.choices_ - 1;
   for (std::size_t c = 0; c < N; ++c) {
     const std::size_t row = set_ * N + c;
@@ -182,35 +248,17 @@ void TileReader::choose(const std::int16_t* left, const std::int16_t* above, Ind
   }
 }
 
-void TileReader::read_y(Decoder& decoder, std::size_t rows, std::size_t columns, const std::int16_t* z,
-                        Planes<std::int16_t> y) const {
+template <typename Code>
+void TileCoder::each_y(std::size_t rows, std::size_t columns, const std::int16_t* z, const Code& code) const {
   const std::size_t pitch = prior_.pitch_, count = rows * columns;
-  const auto first_table = static_cast<Index>(prior_.tables_.size() - kScales);
   std::vector<std::int32_t> sums(kCells * count);
   std::vector<std::uint8_t> index(kCells * count);
-  std::vector<Index> tables(kCells * count);
-  std::vector<Symbol> symbols(kCells * count);
   for (std::size_t channel = 0; channel < prior_.M_; ++channel) {
     const std::size_t first = channel * kCells;
     products(prior_.weight_.data() + first * pitch, kCells, z, count, pitch, sums.data());
     table_index(sums.data(), prior_.multiplier_.data() + first, bias_.data() + first, prior_.shift_, 1, rows, columns,
                 index.data());
-    std::size_t coded = 0;
-    for (const std::uint8_t one : index) {
-      tables[coded] = static_cast<Index>(first_table + one);
-      coded += one >= kSkipped;
-    }
-    decoder.decode(tables.data(), coded, prior_.tables_, symbols.data());
-    const Symbol* symbol = symbols.data();
-    const std::uint8_t* one = index.data();
-    for (std::size_t i = 0; i < kSide * rows; ++i) {
-      std::int16_t* line = y.data + channel * y.plane + i * y.row;
-      for (std::size_t j = 0; j < kSide * columns; ++j) {
-        const bool is_coded = *one++ >= kSkipped;
-        line[j] = is_coded ? *symbol : std::int16_t{0};
-        symbol += is_coded;
-      }
-    }
+    code(channel, index);
   }
 }
 

@@ -14,6 +14,9 @@
 
 namespace aecodec {
 
+constexpr std::size_t kScales = 64;   // tables of y, by growing scale
+constexpr std::uint8_t kSkipped = 3;  // y symbols of the narrowest tables are 0 and not coded
+
 // What chooses the tables, and the tables. Copies what it needs.
 class Prior {
  public:
@@ -23,8 +26,11 @@ class Prior {
   std::size_t N() const { return N_; }  // channels of z
   std::size_t M() const { return M_; }  // channels of y
 
+  // What y symbols -reach..reach cost in bits, nearly for escapes, [kScales, 2 * reach + 1]: for encoders.
+  std::vector<float> bits(int reach) const;
+
  private:
-  friend class TileReader;
+  friend class TileCoder;
 
   void read_context(const Weights& weights);
 
@@ -49,20 +55,35 @@ struct Planes {
   std::size_t row;    // from one row to the next
 };
 
-// Reads tiles of one quality. Safe to share between threads.
-class TileReader {
+// Tiles of one quality. Safe to share between threads.
+class TileCoder {
  public:
   // The prior must outlive it. REQUIRES: a level of 100..10000.
-  TileReader(const Prior& prior, int level);
+  TileCoder(const Prior& prior, int level);
 
-  // Writes z [N, rows, columns] and y [M, 4 * rows, 4 * columns] of a tile. Throws Error for a stream that no encoder writes.
+  // Reads z [N, rows, columns] and y [M, 4 * rows, 4 * columns] of a tile. Throws Error for a stream that no encoder writes.
   void read(Bytes stream, std::size_t rows, std::size_t columns, Planes<std::int8_t> z, Planes<std::int16_t> y) const;
 
+  // The stream of such a tile. REQUIRES: z of -127..127.
+  std::vector<std::uint8_t> write(std::size_t rows, std::size_t columns, Planes<const std::int8_t> z,
+                                  Planes<const std::int16_t> y) const;
+
+  // Which of its kScales tables each symbol of y has, [M, 4 * rows, 4 * columns].
+  void index(std::size_t rows, std::size_t columns, Planes<const std::int8_t> z, Planes<std::uint8_t> index) const;
+
  private:
-  // z [rows * columns, pitch]
-  void read_z(Decoder& decoder, std::size_t rows, std::size_t columns, std::int16_t* z) const;
-  void read_y(Decoder& decoder, std::size_t rows, std::size_t columns, const std::int16_t* z, Planes<std::int16_t> y) const;
+  // z is [rows * columns, pitch] below.
+  std::vector<std::int16_t> packed(std::size_t rows, std::size_t columns, Planes<const std::int8_t> z) const;
+
+  // Calls code(tables, places) for the places of z that are coded together: tables of each channel, [N, places].
+  template <typename Code>
+  void each_z(std::size_t rows, std::size_t columns, std::int16_t* z, const Code& code) const;
+  // Calls code(channel, index) for each channel of y: the tables of its symbols, row by row.
+  template <typename Code>
+  void each_y(std::size_t rows, std::size_t columns, const std::int16_t* z, const Code& code) const;
+
   void choose(const std::int16_t* left, const std::int16_t* above, Index* tables, std::size_t step) const;
+  Index first_table() const { return static_cast<Index>(prior_.tables_.size() - kScales); }  // of y
 
   const Prior& prior_;
   std::size_t set_;                 // of tables of z

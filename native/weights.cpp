@@ -17,6 +17,7 @@ namespace {
 
 constexpr char kFormat[] = "aecodec weights 2";
 constexpr char kReceiverFormat[] = "aecodec receiver 1";  // without networks, named by the digest of the weights it is of
+constexpr char kNetworksFormat[] = "aecodec networks 1";  // likewise, of what an encoder needs besides
 constexpr std::size_t kLengthSize = 8;            // in front of the index
 constexpr std::size_t kMaxIndex = 1 << 24;        // bytes; that of the shipped models is 19 kB
 constexpr std::size_t kMaxDimensions = 8;
@@ -278,12 +279,13 @@ Weights::Weights(Bytes file) {
   });
   json.finish();
   check_places(entries, file.size - kLengthSize - length);
-  const bool receiver = metadata["format"] == kReceiverFormat;
-  if (!receiver && metadata["format"] != kFormat) fail("its format is " + metadata["format"] + ", not " + kFormat);
+  const bool part = metadata["format"] == kReceiverFormat || metadata["format"] == kNetworksFormat;
+  if (!part && metadata["format"] != kFormat) fail("its format is " + metadata["format"] + ", not " + kFormat);
 
+  config_ = metadata["config"];
   Sha256 sha256;
-  sha256.add(metadata["config"]);
-  if (receiver) sha256.add(metadata["weights"]);
+  sha256.add(config_);
+  if (part) sha256.add(metadata["weights"]);
   for (auto& [name, entry] : entries) {
     sha256.add(name + " " + type_name(entry.view.type).hashed + " " + shape_text(entry.view.shape) + "\n");
     sha256.add(data + entry.begin, entry.end - entry.begin);
@@ -292,7 +294,7 @@ Weights::Weights(Bytes file) {
   const Sha256::Digest digest = sha256.digest();
   if (hex(digest) != metadata["sha256"])
     throw Error(AECODEC_BAD_WEIGHTS, "weights are damaged: SHA-256 " + hex(digest) + ", expected " + metadata["sha256"]);
-  model_id_ = read_u32((receiver ? unhex(metadata["weights"]) : digest).data());
+  model_id_ = read_u32((part ? unhex(metadata["weights"]) : digest).data());
 }
 
 void Weights::add(const std::string& name, ArrayView view, const std::uint8_t* data, std::size_t size) {

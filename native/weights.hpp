@@ -26,6 +26,7 @@ class Weights {
   Arrays arrays(const std::string& prefix) const;
   bool has(const std::string& name) const { return arrays_.count(name) != 0; }
   std::uint32_t model_id() const { return model_id_; }
+  const std::string& config() const { return config_; }  // JSON
 
   // An array of a name. Throws Error where there is none of this type and number of dimensions.
   const ArrayView& get(const std::string& name, Type type, std::size_t dimensions) const;
@@ -36,6 +37,7 @@ class Weights {
   Arrays arrays_;
   std::deque<std::vector<std::int32_t>> aligned_;  // copies of what was not aligned in the file
   std::uint32_t model_id_ = 0;
+  std::string config_;
 };
 
 }  // namespace aecodec

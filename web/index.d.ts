@@ -38,6 +38,24 @@ export function decode(data: ArrayBuffer | ArrayBufferView, options?: DecodeOpti
 /** A PNG file that shows the picture: turned as its EXIF block says, with its ICC profile. Throws as decode does. */
 export function decodeToPng(data: ArrayBuffer | ArrayBufferView, options?: DecodeOptions): Promise<Uint8Array>;
 
+export interface EncodeOptions {
+  /** 1..100, default 55. */
+  quality?: number;
+  /** The most bytes that the file may have: the quality follows, and up to 2 % may be left. Not with quality. Takes as long as a few files. */
+  bytes?: number;
+  /** "m" (default), "s": smaller and faster; or what addWeights gave for a whole weights file. */
+  model?: "m" | "s" | number;
+  /** 0..9, default 3: how hard to look for a smaller file. Up to 1 it takes half the time; from 4 on 3 to 40 gradients in place of 2. */
+  effort?: number;
+  /** The most that width * height may be; default 67,108,864. */
+  maxPixels?: number;
+}
+
+/** The bytes of an .aec file of pixels RGBA, such as an ImageData: all by networks, as `aecodec encode` does photographs. Networks of
+ *  the encoder are fetched on the first call. Throws InputError for a picture or an option that cannot be used and for bytes that no file of
+ *  the picture has, UnsupportedError for alpha other than 255. */
+export function encode(image: Pixels, options?: EncodeOptions): Promise<Uint8Array>;
+
 /** The first 22 bytes of a file are enough. Throws as decode does. */
 export function readHeader(data: ArrayBuffer | ArrayBufferView, options?: HeaderOptions): Promise<Header>;
 
@@ -55,5 +73,5 @@ export class FormatError extends CodecError {}
 export class TruncatedError extends FormatError {}
 /** The file needs a newer format version, an unknown critical section or other weights. */
 export class UnsupportedError extends CodecError {}
-/** An option or weights that cannot be used. */
+/** An option, a picture or weights that cannot be used. */
 export class InputError extends CodecError {}

@@ -65,14 +65,14 @@ std::string symbols(const Prior& prior, const File& file) {
   const auto columns = static_cast<std::size_t>(header.padded().right / kStride);
   std::vector<std::int8_t> z(prior.N() * rows * columns);
   std::vector<std::int16_t> y(prior.M() * rows * columns * 16);
-  const TileReader reader(prior, header.level);
+  const TileCoder coder(prior, header.level);
   for (std::size_t i = 0; i < container.tiles.size(); ++i) {
     if (!container.tiles[i].coded()) continue;
     const Box box = header.tile_box(i);
     const auto left = static_cast<std::size_t>(box.left / kStride), top = static_cast<std::size_t>(box.top / kStride);
-    reader.read(container.tiles[i].stream, static_cast<std::size_t>(box.height() / kStride), static_cast<std::size_t>(box.width() / kStride),
-                {z.data() + top * columns + left, rows * columns, columns},
-                {y.data() + 4 * (top * 4 * columns + left), 16 * rows * columns, 4 * columns});
+    coder.read(container.tiles[i].stream, static_cast<std::size_t>(box.height() / kStride), static_cast<std::size_t>(box.width() / kStride),
+               {z.data() + top * columns + left, rows * columns, columns},
+               {y.data() + 4 * (top * 4 * columns + left), 16 * rows * columns, 4 * columns});
   }
   Sha256 sha256;
   sha256.add(z.data(), z.size());

@@ -20,7 +20,7 @@ from native.random_networks import TINY, random_arrays
 from native.reference import Reference
 from numpy.typing import NDArray
 from PIL import Image
-from support import DATA
+from support import DATA, undrawn
 
 from aecodec import Codec, FormatError, TruncatedError, UnsupportedError, read_header
 from aecodec.weights import SHIPPED, shipped_path
@@ -52,6 +52,19 @@ class Options(ctypes.Structure):
         ("progress", PROGRESS),
         ("context", ctypes.c_void_p),
     ]
+
+
+class EncodeOptions(ctypes.Structure):
+    _fields_ = [
+        ("size", ctypes.c_size_t),
+        ("quality", ctypes.c_double),
+        ("max_bytes", ctypes.c_uint64),
+        ("max_pixels", ctypes.c_uint64),
+        *((name, u32) for name in ("effort", "tile", "threads")),
+    ]
+
+
+NO_EFFORT = 0xFFFFFFFF
 
 
 class Library:
@@ -108,6 +121,34 @@ class Library:
         rows = buffer.reshape(height, stride)
         assert (rows[:, width * channels :] == 77).all()
         return rows[:, : width * channels].reshape(height, width, channels)
+
+    def encoder(self, weights: ctypes.c_void_p, data: bytes) -> ctypes.c_void_p:
+        encoder = ctypes.c_void_p()
+        self.call("encoder_load", weights, data, ctypes.c_size_t(len(data)), ctypes.byref(encoder))
+        return encoder
+
+    def encode(
+        self,
+        encoder: ctypes.c_void_p,
+        pixels: NDArray[np.uint8],
+        *,
+        width: int | None = None,
+        height: int | None = None,
+        channels: int | None = None,
+        stride: int | None = None,
+        **options: object,
+    ) -> bytes:
+        """The file of [h, w] or [h, w, C], whose rows may be apart; sides may be told to be others."""
+        asked = EncodeOptions(**{"size": ctypes.sizeof(EncodeOptions), **options})
+        count = channels or (pixels.shape[2] if pixels.ndim == 3 else 1)
+        sides = u32(pixels.shape[1] if width is None else width), u32(pixels.shape[0] if height is None else height)
+        apart = ctypes.c_size_t(pixels.strides[0] if stride is None else stride)
+        file, size = ctypes.c_void_p(), ctypes.c_size_t()
+        picture = pixels.ctypes.data_as(ctypes.c_void_p), *sides, u32(count), apart
+        self.call("encode", encoder, *picture, ctypes.byref(asked), ctypes.byref(file), ctypes.byref(size))
+        data = ctypes.string_at(file.value or 0, size.value)
+        self.c.aecodec_file_free(file)
+        return data
 
 
 class CError(Exception):
@@ -399,3 +440,139 @@ def test_the_example_is_built_with_pkg_config_and_decodes(
     (tmp_path / "a.aec").write_bytes(data[:-1])
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     assert (done.returncode, "section 0x01 needs" in done.stderr) == (1, True)
+
+
+# -- Encoding ----------------------------------------------------------------------------------------------------------
+
+MODELS = {name: DATA / f"{name}.safetensors" for name in ("tiny", "tiny_context")} | {"m": shipped_path("m")}
+
+
+@pytest.fixture(scope="module")
+def encoders(library: Library) -> dict[str, ctypes.c_void_p]:
+    found = {}
+    for name, path in MODELS.items():
+        data = path.read_bytes()
+        found[name] = library.encoder(library.load(data), data)
+    return found
+
+
+def coffee(width: int, height: int, mode: str = "RGB") -> NDArray[np.uint8]:
+    with Image.open(DATA / "coffee.png") as image:
+        return np.asarray(image.convert(mode).resize((width, height)))
+
+
+@pytest.mark.parametrize(
+    ("model", "width", "height", "mode", "quality", "effort", "tile"),
+    [
+        ("tiny", 250, 170, "RGB", 60, 3, 2),
+        ("tiny", 1, 1, "RGB", 1, 0, 16),
+        ("tiny", 17, 33, "L", 100, 1, 1),
+        ("tiny", 4200, 70, "RGB", 30.004, 2, 16),  # parts side by side
+        ("tiny", 70, 1300, "RGB", 30.006, 3, 16),  # strips below each other
+        ("tiny", 130, 70, "RGB", 40, 6, 16),
+        ("tiny_context", 200, 130, "RGB", 80, 3, 2),
+        ("m", 130, 100, "RGB", 55, 3, 16),
+    ],
+)
+def test_files_are_those_of_python_without_drawn_pixels(
+    library: Library,
+    encoders: dict[str, ctypes.c_void_p],
+    model: str,
+    width: int,
+    height: int,
+    mode: str,
+    quality: float,
+    effort: int,
+    tile: int,
+) -> None:
+    pixels = coffee(width, height, mode)
+    options = {"quality": quality, "effort": effort or NO_EFFORT, "tile": tile}
+    expected = undrawn(Codec.load(str(MODELS[model]), "cpu"), pixels, quality, effort, tile)
+    assert library.encode(encoders[model], pixels, threads=2, **options) == expected
+
+
+def test_defaults_of_encoding_and_pixels_that_lie_apart(library: Library, encoders: dict[str, ctypes.c_void_p]) -> None:
+    pixels = coffee(150, 90)
+    opaque = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
+    wide = np.full((90, 200, 4), 9, np.uint8)
+    wide[:, :150] = opaque
+    expected = library.encode(encoders["tiny"], pixels, quality=55, effort=3, tile=16)
+    assert [library.encode(encoders["tiny"], one) for one in (pixels, opaque, wide[:, :150])] == [expected] * 3
+
+
+@pytest.mark.parametrize("effort", [NO_EFFORT, 3])
+def test_bytes_are_met_and_never_exceeded(library: Library, encoders: dict[str, ctypes.c_void_p], effort: int) -> None:
+    pixels = coffee(200, 130)
+    sizes = {
+        quality: len(library.encode(encoders["tiny"], pixels, quality=quality, effort=effort)) for quality in (1, 100)
+    }
+    for share in (0.02, 0.3, 0.7, 0.98):
+        limit = int(sizes[1] + share * (sizes[100] - sizes[1]))
+        data = library.encode(encoders["tiny"], pixels, max_bytes=limit, effort=effort)
+        assert 0.975 * limit <= len(data) <= limit
+    assert read_header(library.encode(encoders["tiny"], pixels, max_bytes=10**6, effort=effort)).quality == 100
+    with pytest.raises(CError, match=r"no file of this picture has 99 bytes: quality 1 needs \d+") as caught:
+        library.encode(encoders["tiny"], pixels, max_bytes=99, effort=effort)
+    assert caught.value.status == BAD_ARGUMENT
+
+
+@pytest.mark.parametrize(
+    ("status", "options"),
+    [
+        *((BAD_ARGUMENT, {"quality": quality}) for quality in (float("nan"), float("inf"), -1.0, 0.999, 100.001)),
+        (BAD_ARGUMENT, {"quality": 50.0, "max_bytes": 1000}),
+        (BAD_ARGUMENT, {"effort": 10}),
+        (BAD_ARGUMENT, {"tile": 65}),
+        (BAD_ARGUMENT, {"size": 1}),
+        *((BAD_ARGUMENT, {side: value}) for side in ("width", "height") for value in (0, 65536)),
+        (TOO_LARGE, {"width": 2**32 - 1, "height": 2**32 - 1, "stride": 2**40}),
+        (TOO_LARGE, {"max_pixels": 99}),
+        *((BAD_ARGUMENT, {"channels": channels}) for channels in (2, 5)),
+        (BAD_ARGUMENT, {"stride": 29}),
+    ],
+)
+def test_what_cannot_be_encoded_is_refused(
+    library: Library, encoders: dict[str, ctypes.c_void_p], status: int, options: dict[str, object]
+) -> None:
+    with pytest.raises(CError) as caught:
+        library.encode(encoders["tiny"], np.zeros((10, 10, 3), np.uint8), **options)  # type: ignore[arg-type]
+    assert caught.value.status == status
+
+
+def test_transparency_is_refused(library: Library, encoders: dict[str, ctypes.c_void_p]) -> None:
+    pixels = np.full((10, 10, 4), 255, np.uint8)
+    pixels[3, 7, 3] = 254
+    with pytest.raises(CError, match="alpha is 254 at 7,3") as caught:
+        library.encode(encoders["tiny"], pixels)
+    assert caught.value.status == UNSUPPORTED
+
+
+def test_networks_that_do_not_belong_to_the_weights_are_refused(
+    library: Library, weights: ctypes.c_void_p, tmp_path: Path
+) -> None:
+    data = MODELS["tiny"].read_bytes()
+    tiny = library.load(data)
+    for other, networks, status in (
+        (weights, data, OTHER_WEIGHTS),  # those of a random receiver
+        (weights, weights_file(), BAD_WEIGHTS),  # without networks
+        (tiny, data[:-1], BAD_WEIGHTS),
+    ):
+        with pytest.raises(CError) as caught:
+            library.encoder(other, networks)
+        assert caught.value.status == status
+    found = ctypes.c_void_p()
+    with pytest.raises(CError) as caught:
+        library.call("encoder_load_file", tiny, str(tmp_path / "missing").encode(), ctypes.byref(found))
+    assert (caught.value.status, found.value) == (CANNOT_READ, None)
+    library.call("encoder_load_file", tiny, str(MODELS["tiny"]).encode(), ctypes.byref(found))
+    pixels = coffee(70, 50)
+    assert library.encode(found, pixels) == undrawn(Codec.load(str(MODELS["tiny"]), "cpu"), pixels, 55, 3)
+    library.c.aecodec_encoder_free(found)
+    library.c.aecodec_weights_free(tiny)
+    for name, arguments in (
+        ("encoder_load", (None, data, ctypes.c_size_t(9), ctypes.byref(found))),
+        ("encoder_load", (weights, data, ctypes.c_size_t(9), None)),
+        ("encode", (None, data, u32(1), u32(1), u32(3), ctypes.c_size_t(3), None, ctypes.byref(found), None)),
+    ):
+        with pytest.raises(CError, match="is NULL"):
+            library.call(name, *arguments)

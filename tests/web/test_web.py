@@ -21,7 +21,7 @@ from make_invalid import INVALID, cases, golden
 from native.drawing import blended, drawn_over, lossless, random_part, shown_boxes, whole
 from PIL import ExifTags, Image, ImageOps
 from playwright.sync_api import Browser, Page
-from support import DATA
+from support import DATA, psnr, undrawn
 from web.conftest import WEB, Site
 
 import aecodec
@@ -67,8 +67,11 @@ def run(
 def test_sizes_are_small(dist: Path) -> None:
     for name in ("aecodec.wasm", "aecodec-simd.wasm"):
         assert len(gzip.compress((dist / name).read_bytes())) <= 200_000
+    for name in ("aecodec-encode.wasm", "aecodec-encode-simd.wasm"):
+        assert len(gzip.compress((dist / name).read_bytes())) <= 200_000
     for name in ("m", "s"):
         assert (dist / f"{name}.receiver.gz").stat().st_size <= 3_000_000
+        assert (dist / f"{name}.networks.gz").stat().st_size <= 5 << 20
 
 
 def test_version_is_that_of_the_python_package() -> None:
@@ -263,6 +266,92 @@ def test_drawn_pixels_over_those_of_networks_in_node(node: str, dist: Path, tiny
     assert run(node, dist, files) == expected
 
 
+# -- Encoding in Node --------------------------------------------------------------------------------------------------
+
+
+def coffee(width: int, height: int) -> Image.Image:
+    return opened(DATA / "coffee.png").convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+
+
+def encoded(
+    node: str,
+    dist: Path,
+    folder: Path,
+    jobs: list[tuple[Image.Image, dict[str, Any]]],
+    *,
+    simd: bool = True,
+    weights: Path | str = TINY,
+) -> list[tuple[dict[str, Any], bytes]]:
+    """What the API says of each picture, and its file."""
+    listed = []
+    for i, (image, options) in enumerate(jobs):
+        rgba = image.convert("RGBA")
+        (folder / f"{i}.rgba").write_bytes(rgba.tobytes())
+        listed.append((*rgba.size, str(folder / f"{i}.rgba"), options, str(folder / f"{i}.aec")))
+    (folder / "jobs.json").write_text(json.dumps(listed))
+    command = [node, Path(__file__).with_name("encode.mjs"), dist, json.dumps(simd), weights, folder / "jobs.json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    return [
+        (result, b"" if "error" in result else (folder / f"{i}.aec").read_bytes()) for i, result in enumerate(results)
+    ]
+
+
+def check_encoded(codec: Codec, image: Image.Image, data: bytes, shown: dict[str, Any], expected: bytes) -> None:
+    """A file shows the same here as there, and is as good and as large as that of Python without drawn pixels."""
+    picture = codec.verify(data).image
+    assert {name: shown[name] for name in ("width", "height", "sha256")} == digest(picture)
+    assert read_header(data) == read_header(expected)
+    assert len(data) == pytest.approx(len(expected), rel=0.02)
+    assert psnr(image, picture) == pytest.approx(psnr(image, codec.decode(expected)), rel=0.02)
+
+
+@SIMD
+def test_files_encoded_in_node_are_those_of_python(
+    node: str, dist: Path, tiny: Codec, tmp_path: Path, simd: bool
+) -> None:
+    jobs: list[tuple[Image.Image, dict[str, Any]]] = [
+        (coffee(250, 170), {"quality": 60}),
+        (coffee(1, 1), {"quality": 1, "effort": 0}),
+        (coffee(70, 1100), {"quality": 33.3, "effort": 1}),
+        (coffee(130, 70), {}),
+    ]
+    for (image, options), (result, data) in zip(jobs, encoded(node, dist, tmp_path, jobs, simd=simd), strict=True):
+        pixels = np.asarray(image)
+        expected = undrawn(tiny, pixels, options.get("quality", 55), options.get("effort", 3))
+        check_encoded(tiny, image, data, result, expected)
+
+
+@pytest.mark.parametrize("name", ["m", "s"])
+def test_shipped_models_encode_in_node(node: str, dist: Path, tmp_path: Path, name: str) -> None:
+    image, codec = coffee(160, 120), Codec.load(name, "cpu")
+    jobs = [(image, {"model": name, "quality": 50}), (image, {"model": name, "bytes": 2000})]
+    (one, data), (_, small) = encoded(node, dist, tmp_path, jobs, weights="")
+    check_encoded(codec, image, data, one, undrawn(codec, np.asarray(image), 50, 3))
+    assert 0.97 * 2000 <= len(small) <= 2000
+    assert codec.decode(small).size == image.size
+
+
+def test_what_cannot_be_encoded_gives_errors_by_name_in_node(node: str, dist: Path, tmp_path: Path) -> None:
+    image = coffee(20, 10)
+    wrong: list[dict[str, Any]] = [
+        *({"quality": quality} for quality in (None, "50", 0.99, 100.01, -1)),
+        *({"bytes": count} for count in (0, -1, 1.5, "9", 60)),
+        {"quality": 50, "bytes": 1000},
+        *({"effort": effort} for effort in (-1, 10, 0.5)),
+        *({"model": model} for model in ("x", "", 3.5, -1)),
+        {"maxPixels": 199},
+    ]
+    results = encoded(node, dist, tmp_path, [(image, options) for options in wrong])
+    assert [result.get("error") for result, _ in results] == ["InputError"] * len(wrong)
+    transparent = image.copy()
+    transparent.putalpha(254)
+    results = encoded(node, dist, tmp_path, [(transparent, {}), (image, {"model": 77})])
+    assert [result.get("error") for result, _ in results] == ["UnsupportedError"] * 2
+    assert "alpha is 254 at 0,0" in results[0][0]["message"]
+
+
 # -- In a browser ----------------------------------------------------------------------------------------------------
 
 IN_PAGE = """async ([simd, files]) => {
@@ -290,6 +379,69 @@ IN_PAGE = """async ([simd, files]) => {
 def page(browser: Browser) -> Any:
     with browser.new_context(viewport={"width": 1000, "height": 1200}) as context:
         yield context.new_page()
+
+
+ENCODE_IN_PAGE = """async ([name, width, height, options]) => {
+  const api = await import("/index.js");
+  const canvas = new OffscreenCanvas(width, height), context = canvas.getContext("2d");
+  context.drawImage(await createImageBitmap(await (await fetch(name)).blob()), 0, 0, width, height);
+  const picture = context.getImageData(0, 0, width, height);
+  const start = performance.now();
+  let frames = 0, done = false;
+  const count = () => { frames++; if (!done) setTimeout(count, 10); };
+  count();
+  const file = await api.encode(picture, options);
+  done = true;
+  const seconds = (performance.now() - start) / 1000;
+  const shown = await api.decode(file);
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", shown.data));
+  const sha256 = [...hash].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const { width: w, height: h } = shown;
+  return { width: w, height: h, sha256, seconds, frames, file: [...file], pixels: [...picture.data] };
+}"""
+
+
+def test_a_page_encodes_and_goes_on_meanwhile(page: Page, site: Site) -> None:
+    (site.folder / "empty.html").write_text("<!doctype html><title>empty</title>")
+    for _ in range(2):
+        page.goto(f"{site.url}/empty.html")
+        result = page.evaluate(ENCODE_IN_PAGE, ["/data/coffee.png", 200, 130, {"model": "s"}])
+        assert result["frames"] >= 3
+    rgba = np.array(result["pixels"], np.uint8).reshape(130, 200, 4)
+    image, codec = Image.fromarray(rgba[:, :, :3]), Codec.load("s", "cpu")
+    check_encoded(codec, image, bytes(result["file"]), result, undrawn(codec, np.asarray(image), 55, 3))
+    fetched = [request for request in site.requests if request.endswith(".gz") or "encode" in request]
+    assert sorted(fetched) == ["/aecodec-encode-simd.wasm", "/encode.js", "/s.networks.gz", "/s.receiver.gz"]
+
+
+def test_a_page_that_only_decodes_fetches_nothing_of_the_encoder(page: Page, site: Site) -> None:
+    (site.folder / "empty.html").write_text("<!doctype html><title>empty</title>")
+    page.goto(f"{site.url}/empty.html")
+    page.evaluate(IN_PAGE, [True, ["/data/golden/gray.aec"]])
+    assert not [request for request in site.requests if "networks" in request or "aecodec-encode" in request]
+
+
+HOSTILE = """async () => {
+  const { encode } = await import("/index.js");
+  const data = new Uint8ClampedArray(400);
+  const wrong = [
+    [undefined], [null], [7], [{}], [{ width: 0, height: 10, data }], [{ width: 10, height: 0, data }],
+    [{ width: 10, height: -10, data }], [{ width: 10.5, height: 10, data }], [{ width: 65536, height: 1, data }],
+    [{ width: NaN, height: 10, data }], [{ width: 10, height: 10 }], [{ width: 10, height: 10, data: [...data] }],
+    [{ width: 10, height: 10, data: data.subarray(1) }], [{ width: 9, height: 10, data }],
+    [{ width: 10, height: 10, data }, { quality: NaN }], [{ width: 10, height: 10, data }, { bytes: Infinity }],
+    [{ width: 10, height: 10, data }, { effort: NaN }], [{ width: 10, height: 10, data }, { maxPixels: NaN }],
+  ];
+  return Promise.all(wrong.map((values) => encode(...values).then(() => "", (error) => error.name)));
+}"""
+
+
+def test_hostile_input_of_the_encoder_in_a_browser(page: Page, site: Site) -> None:
+    (site.folder / "empty.html").write_text("<!doctype html><title>empty</title>")
+    page.goto(f"{site.url}/empty.html")
+    names = page.evaluate(HOSTILE)
+    assert names == ["InputError"] * len(names)
+    assert not [request for request in site.requests if request.endswith(".gz")]
 
 
 @SIMD
@@ -455,28 +607,3 @@ def test_weights_that_were_damaged_on_their_way_are_refused(page: Page, site: Si
       return decode(data).then(() => "", (error) => error.name);
     }"""
     assert page.evaluate(code) == "InputError"
-
-
-def test_page_to_try_it_shows_a_file_that_is_dropped(page: Page, site: Site) -> None:
-    page.on("console", lambda message: pytest.fail(message.text))
-    page.goto(f"{site.url}/demo.html")
-    page.locator("#files").set_input_files(INVALID / "wrong-magic.aec")
-    page.get_by_text("wrong-magic.aec: not an .aec file").wait_for()
-    file = list((SHIPPED_GOLDEN / "s.aec").read_bytes())
-    dropped = page.evaluate_handle(
-        """(bytes) => {
-          const data = new DataTransfer();
-          data.items.add(new File([Uint8Array.from(bytes)], "cup.aec"));
-          return data;
-        }""",
-        file,
-    )
-    page.dispatch_event("#place", "drop", {"dataTransfer": dropped})
-    page.get_by_text("cup.aec is shown").wait_for()
-    picture = opened(SHIPPED_GOLDEN / "s.png").convert("RGB")
-    assert page.get_by_text("cup.aec: 250 x 170, quality").count() == 1
-    assert page.evaluate("document.querySelector('figure img').naturalWidth") == picture.width
-    with page.expect_download() as download:
-        page.get_by_text("Save as PNG").click()
-    assert download.value.suggested_filename == "cup.png"
-    assert digest(opened(Path(download.value.path()))) == digest(picture)

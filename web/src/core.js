@@ -13,7 +13,7 @@ const NO_MODEL = 0; // model id of files that need no weights
 // Of aecodec_status, by number.
 const NAMES = ["", "InputError", "FormatError", "TruncatedError", "UnsupportedError", "UnsupportedError", "FormatError",
   "InputError", "InputError", "CodecError", "CodecError", "CodecError"];
-const MAX_PIXELS = 2 ** 26; // 256 MB of pixels
+export const MAX_PIXELS = 2 ** 26; // 256 MB of pixels
 const MEMORY = 2 ** 31; // bytes, the most that web/build.sh lets it have
 const KEPT = 2 ** 28; // bytes of memory that an instance may hold while it waits
 const CACHE = "aecodec-1";
@@ -21,9 +21,9 @@ const SIMD_PROBE = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1
 
 const inNode = typeof process === "object" && Boolean(process.versions?.node);
 let simd = WebAssembly.validate(new Uint8Array(SIMD_PROBE));
-let compiled; // promise of a module
-let instance; // of it, with the weights that it has loaded
-const pending = new Map(); // model id: promise of their bytes
+const compiled = new Map(); // name: promise of a module
+const instances = new Map(); // name: instance of it, with the weights that it has loaded
+const pending = new Map(); // model id, and of what only encoders need its file: promise of bytes
 
 const hex = (id) => id.toString(16).padStart(8, "0");
 
@@ -31,7 +31,9 @@ const hex = (id) => id.toString(16).padStart(8, "0");
 export function useSimd(wanted) {
   if (wanted && !WebAssembly.validate(new Uint8Array(SIMD_PROBE))) throw new UnsupportedError("no SIMD here");
   if (wanted === simd) return;
-  [simd, compiled, instance] = [wanted, undefined, undefined];
+  simd = wanted;
+  compiled.clear();
+  instances.clear();
 }
 
 async function read(url) {
@@ -89,8 +91,8 @@ export async function addWeights(source) {
 }
 
 // Fetched once: the Cache API keeps what was whole. It exists on https and localhost alone.
-async function shipped(id) {
-  const model = models[hex(id)];
+async function shipped(id, part) {
+  const model = models[hex(id)]?.[part];
   if (!model) throw new UnsupportedError(`file needs weights ${hex(id)}, present: ${Object.keys(models).join(", ")}`);
   const url = new URL(model.file, import.meta.url);
   const cache = inNode ? undefined : await globalThis.caches?.open(CACHE).catch(() => undefined);
@@ -110,22 +112,35 @@ async function shipped(id) {
   }
 }
 
-async function weightsOf(id) {
-  if (!pending.has(id)) pending.set(id, shipped(id));
+async function once(key, get) {
+  if (!pending.has(key)) pending.set(key, get());
   try {
-    return await pending.get(id);
+    return await pending.get(key);
   } catch (error) {
-    pending.delete(id);
+    pending.delete(key);
     throw error;
   }
 }
 
-async function module() {
-  compiled ??= read(new URL(simd ? "./aecodec-simd.wasm" : "./aecodec.wasm", import.meta.url)).then((data) => WebAssembly.compile(data));
+export const weightsOf = (id) => once(id, () => shipped(id, "receiver"));
+
+/** What encoders need besides: weights that were added hold both. */
+export const networksOf = (id) =>
+  models[hex(id)] ? once(`${id} networks`, () => shipped(id, "networks")) : weightsOf(id);
+
+/** The model id of a shipped model by its name, undefined where there is none. */
+export function idOf(name) {
+  const found = Object.entries(models).find(([, model]) => model.name === name);
+  return found && parseInt(found[0], 16);
+}
+
+async function module(name = "aecodec") {
+  const url = new URL(`./${name}${simd ? "-simd" : ""}.wasm`, import.meta.url);
+  if (!compiled.has(name)) compiled.set(name, read(url).then((data) => WebAssembly.compile(data)));
   try {
-    return await compiled;
+    return await compiled.get(name);
   } catch (error) {
-    compiled = undefined;
+    compiled.delete(name);
     throw error instanceof WebAssembly.CompileError ? new UnsupportedError(`this browser is too old: ${error.message}`) : error;
   }
 }
@@ -133,6 +148,7 @@ async function module() {
 /** An instance: calls in C, whose memory is given back. */
 class Library {
   weights = new Map(); // model id: pointer
+  encoders = new Map(); // likewise
 
   constructor(module) {
     const exit = () => { throw new WebAssembly.RuntimeError("exit"); };
@@ -220,19 +236,20 @@ class Library {
   }
 }
 
-/** work(library), whatever may become of it. */
-async function using(work) {
-  instance ??= new Library(await module());
-  const library = instance;
+/** work(library) of a module, whatever may become of it. */
+export async function using(work, name = "aecodec") {
+  const compiledModule = await module(name);
+  if (!instances.has(name)) instances.set(name, new Library(compiledModule));
+  const library = instances.get(name);
   try {
     return work(library);
   } catch (error) {
     if (error instanceof CodecError) throw error;
-    instance = undefined; // whatever state it is in
+    instances.delete(name); // whatever state it is in
     throw error instanceof WebAssembly.RuntimeError || error instanceof RangeError
-      ? new CodecError(`the decoder stopped: ${error.message}`) : error;
+      ? new CodecError(`${name} stopped: ${error.message}`) : error;
   } finally {
-    if (library.c.memory.buffer.byteLength > KEPT && instance === library) instance = undefined; // memory never shrinks
+    if (library.c.memory.buffer.byteLength > KEPT && instances.get(name) === library) instances.delete(name); // memory never shrinks
   }
 }
 
@@ -242,7 +259,7 @@ function asBytes(data) {
   throw new InputError(`data must be the bytes of a file, got ${data === null ? "null" : typeof data}`);
 }
 
-function isCount(value, most = 2 ** 32 - 1) { return Number.isInteger(value) && value >= 0 && value <= most; }
+export function isCount(value, most = 2 ** 32 - 1) { return Number.isInteger(value) && value >= 0 && value <= most; }
 
 function settings({ region, scale = 1, maxPixels = MAX_PIXELS }) {
   const reduction = 1 / scale;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The API. On a page a worker decodes, in Node and in workers this thread does.
+// The API. On a page a worker does it, in Node and in workers this thread does.
 
 import { errorOf } from "./errors.js";
 
@@ -30,7 +30,10 @@ function start() {
 }
 
 async function call(name, ...values) {
-  if (!onPage) return { ...(await import("./core.js")), ...(await import("./png.js")) }[name](...values);
+  if (!onPage) {
+    const parts = ["./core.js", "./png.js", "./encode.js"].map((part) => import(part));
+    return Object.assign({}, ...(await Promise.all(parts)))[name](...values);
+  }
   if (!worker) start();
   return new Promise((resolve, reject) => {
     const number = count++;
@@ -47,6 +50,10 @@ export async function decode(data, options) {
   const { data: pixels, width, height } = await call("decode", data, options);
   return typeof ImageData === "function" ? new ImageData(pixels, width, height) : { data: pixels, width, height };
 }
+
+/** The bytes of an .aec file of pixels RGBA. */
+export const encode = (image, options) =>
+  call("encode", { width: image?.width, height: image?.height, data: image?.data }, options);
 
 /** The bytes of a PNG file that shows the picture: turned as its EXIF block says, with its ICC profile. */
 export const decodeToPng = (data, options) => call("decodeToPng", data, options);

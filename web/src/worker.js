@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import * as core from "./core.js";
+import { encode } from "./encode.js";
 import { decodeToPng } from "./png.js";
 
-const functions = { ...core, decodeToPng };
+const functions = { ...core, decodeToPng, encode };
 
 self.onmessage = async ({ data: { number, name, values } }) => {
   try {
