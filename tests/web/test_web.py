@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import re
 import shutil
 import struct
@@ -615,3 +616,35 @@ def test_page_to_try_it_shows_a_file_that_is_dropped(page: Page, site: Site) -> 
         page.get_by_text("Save as PNG").click()
     assert download.value.suggested_filename == "cup.png"
     assert digest(opened(Path(download.value.path()))) == digest(picture)
+
+
+# -- In Firefox -------------------------------------------------------------------------------------------------------
+
+REPORT = """<!doctype html><script src="aecodec.js" data-weights="data/tiny.safetensors" data-sw="off"></script>
+<img src="data/golden/tiles.aec"><script>
+  const image = document.images[0];
+  const told = (body) => fetch("/told", { method: "POST", body });
+  image.onload = async () => {
+    const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight), context = canvas.getContext("2d");
+    context.drawImage(image, 0, 0);
+    await told(context.getImageData(0, 0, canvas.width, canvas.height).data);
+  };
+  addEventListener("unhandledrejection", ({ reason }) => told(String(reason)));
+</script>"""
+
+
+def test_script_tag_shows_a_picture_in_firefox(site: Site, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Another engine. The page tells which pixels its <img> has."""
+    firefox = shutil.which("firefox-esr") or shutil.which("firefox")
+    if firefox is None:
+        pytest.skip("needs Firefox (Debian: firefox-esr)")
+    (site.folder / "page.html").write_text(REPORT)
+    profile = tmp_path_factory.mktemp("firefox")
+    command = [firefox, "--headless", "--no-remote", "--profile", profile, f"{site.url}/page.html"]
+    environment = {**os.environ, "HOME": str(profile)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            told = site.told.get(timeout=120)
+        finally:
+            process.terminate()
+    assert told == opened(GOLDEN / "tiles.png").convert("RGBA").tobytes()
