@@ -38,7 +38,7 @@ def test_web_measures_a_tiny_picture(dist: Path, tmp_path: Path) -> None:  # noq
         assert 0 < s.fastest <= s.seconds <= s.slowest
     table = bench("web-table", tmp_path / "web.jsonl").output.splitlines()
     assert len(table) == 2 + len(web.rows())
-    assert table[0] == "| decoder | threads | 96x64 | of a core | MP/s |"
+    assert table[0] == "| decoder | threads | 96x64 | of cores | MP/s of a core |"
     assert result.stdout.splitlines() == table
 
 
