@@ -22,6 +22,7 @@ from aecodec.cli.folders import Job, Outcome, Rename, failure, plan, read_source
 from aecodec.cli.options import MAX_PIXELS_OPTION, MODELS, PLACE, RECURSIVE, THREADS, Range, reporting
 from aecodec.cli.reporter import Reporter, printable, reason
 from aecodec.cli.urls import Place, Url, place
+from aecodec.errors import counted
 from aecodec.formats import picture_suffixes
 
 if TYPE_CHECKING:  # --help is quick without numpy
@@ -36,6 +37,13 @@ MODEL = click.option(
     "--model", type=click.Choice(MODELS), default="m", show_default=True, help="Whose embeddings; they do not mix."
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="JSON, for programs.")
+
+
+def looking(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of what learns something of pictures by a model, and its reporter."""
+    for option in (click.pass_obj, reporting, THREADS, MAX_PIXELS_OPTION, MODEL, RECURSIVE):
+        command = option(command)
+    return command
 
 
 class Found(NamedTuple):
@@ -79,12 +87,7 @@ class Found(NamedTuple):
 @FILES
 @click.option("--out", "target", required=True, type=PLACE, help="The index: .npz, .csv or .parquet (with pyarrow).")
 @click.option("--force", is_flag=True, help="Make everything anew, and replace whatever is there.")
-@RECURSIVE
-@MODEL
-@MAX_PIXELS_OPTION
-@THREADS
-@reporting
-@click.pass_obj
+@looking
 def embed(
     report: Reporter,
     /,
@@ -123,7 +126,7 @@ def embed(
         if vectors:
             replace_file(target, embedder.index(vectors).to_bytes(form))
     if vectors:
-        line = f"{len(vectors)} pictures, {added} of them new or changed"
+        line = f"{counted(len(vectors), 'picture')}, {added} new or changed"
         report.result(target, ", ".join(filter(None, (line, found.skipped))))
     found.check()
 
@@ -165,12 +168,7 @@ def similar(index_file: Place, query: Place, count: int, as_json: bool, max_pixe
     help="Similarity from which pictures are copies of each other  [default: the one of the model]",
 )
 @JSON
-@RECURSIVE
-@MODEL
-@MAX_PIXELS_OPTION
-@THREADS
-@reporting
-@click.pass_obj
+@looking
 def duplicates(
     report: Reporter,
     /,
@@ -228,12 +226,7 @@ def duplicates(
     help="How embeddings become places; auto is tsne with scikit-learn, else pca.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of tsne and umap.")
-@RECURSIVE
-@MODEL
-@MAX_PIXELS_OPTION
-@THREADS
-@reporting
-@click.pass_obj
+@looking
 def map_(
     report: Reporter,
     /,
@@ -274,10 +267,10 @@ def map_(
         title = ", ".join(Path(word).name or word for word in words)
         if html is not None:
             replace_file(html, map_page(points, places, title).encode())
-            report.result(html, f"{len(points)} pictures")
+            report.result(html, counted(len(points), "picture"))
         if png is not None:
             replace_file(png, image_file(draw_map(points, places), form))
-            report.result(png, f"{len(points)} pictures")
+            report.result(png, counted(len(points), "picture"))
     found.check()
 
 
