@@ -126,7 +126,7 @@ def embed(
         if vectors:
             replace_file(target, embedder.index(vectors).to_bytes(form))
     if vectors:
-        line = f"{counted(len(vectors), 'picture')}, {added} new or changed"
+        line = f"{counted(len(vectors), 'picture')}, {added} of them new or changed"
         report.result(target, ", ".join(filter(None, (line, found.skipped))))
     found.check()
 

@@ -160,7 +160,7 @@ def test_an_index_looks_only_at_what_is_new_or_changed(index: Path, photos: Path
     coffee.crop((300, 0, 500, 190)).save(photos / "corner.png")
     result = run("embed", photos, "--out", index)
     assert result.exit_code == 0, result.output
-    assert "4 pictures, 2 new or changed" in result.output
+    assert "4 pictures, 2 of them new or changed" in result.output
     after = dict(zip(read(index).entries, read(index).vectors, strict=True))
     assert {Path(entry.name).name for entry in after} == {"cup.aec", "corner.png", "new.png", "noise.png"}
     kept = before.keys() & after.keys()
