@@ -13,11 +13,6 @@ PictureWarning, a UserWarning, says what of a picture is not kept, and which tar
 from __future__ import annotations
 
 
-def counted(count: int, noun: str) -> str:
-    """1 tile, 2 tiles: for messages."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 class CodecError(Exception):
     """Base of all errors of aecodec; the message is one line."""
 

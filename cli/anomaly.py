@@ -12,11 +12,10 @@ from aecodec import InputError
 from aecodec.cli.files import check_target, image_file, is_stream, open_data, replace_file
 from aecodec.cli.folders import failure
 from aecodec.cli.options import MAX_PIXELS_OPTION, PLACE, RECURSIVE, THREADS, Range, reporting
-from aecodec.cli.reporter import Reporter, printable, reason
+from aecodec.cli.reporter import Reporter, counted, printable, reason
 from aecodec.cli.search import FILES, JSON, Found, looking
 from aecodec.cli.table import Table
 from aecodec.cli.urls import Place
-from aecodec.errors import counted
 from aecodec.format.container import Y_STRIDE
 
 if TYPE_CHECKING:  # --help is quick without numpy

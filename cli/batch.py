@@ -18,10 +18,9 @@ from aecodec import InputError
 from aecodec.cli import processes
 from aecodec.cli.files import remove_leftovers
 from aecodec.cli.folders import Job, Outcome, Plan, current, failure, tell_skipped
-from aecodec.cli.reporter import Reporter, printable
+from aecodec.cli.reporter import Reporter, counted, printable
 from aecodec.cli.table import Table
 from aecodec.cli.urls import Place, place
-from aecodec.errors import counted
 
 Failure = TypeVar("Failure", bound=BaseException)
 Work = Callable[[Job], Outcome]

@@ -20,9 +20,8 @@ from aecodec.cli.batch import check_failures, files_bar
 from aecodec.cli.files import check_target, image_file, image_format, is_stream, open_data, replace_file
 from aecodec.cli.folders import Job, Outcome, Rename, failure, plan, read_sources, tell_skipped
 from aecodec.cli.options import MAX_PIXELS_OPTION, MODELS, PLACE, RECURSIVE, THREADS, Range, reporting
-from aecodec.cli.reporter import Reporter, printable, reason
+from aecodec.cli.reporter import Reporter, counted, printable, reason
 from aecodec.cli.urls import Place, Url, place
-from aecodec.errors import counted
 from aecodec.formats import picture_suffixes
 
 if TYPE_CHECKING:  # --help is quick without numpy

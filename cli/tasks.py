@@ -26,9 +26,8 @@ from aecodec.cli.files import (
     replace_file,
 )
 from aecodec.cli.folders import Job, Outcome, current, failure
-from aecodec.cli.reporter import reason
+from aecodec.cli.reporter import counted, reason
 from aecodec.cli.urls import Place, Url
-from aecodec.errors import counted
 from aecodec.format.container import (
     DEFAULT_QUALITY,
     LOSSLESS_LEVEL,
