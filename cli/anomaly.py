@@ -19,7 +19,7 @@ from aecodec.cli.urls import Place
 from aecodec.format.container import Y_STRIDE
 
 if TYPE_CHECKING:  # --help is quick without numpy
-    from aecodec.tasks.anomaly import Study
+    from aecodec.tasks import Study
 
 
 class Verdict(NamedTuple):
