@@ -351,6 +351,8 @@ def test_what_cannot_be_encoded_gives_errors_by_name_in_node(node: str, dist: Pa
     results = encoded(node, dist, tmp_path, [(transparent, {}), (image, {"model": 77})])
     assert [result.get("error") for result, _ in results] == ["UnsupportedError"] * 2
     assert "alpha is 254 at 0,0" in results[0][0]["message"]
+
+
 # -- Several threads -------------------------------------------------------------------------------------------------
 
 
