@@ -214,7 +214,7 @@ def test_a_head_that_claims_more_than_it_has_takes_neither_time_nor_memory(tmp_p
     before = tasks.Denoiser(codec).clean(pixels, 20)[0].pixels
     for facts in ({"depth": 10**6}, {"coarse_depth": 10**6}, {"width": 10**8}):
         path.write_bytes(head_with(facts))
-        with pytest.raises(InputError, match=r"is no head to denoise: (Shape.* more blocks|.* is .64., not .1000)"):
+        with pytest.raises(InputError, match=r"is not a head to denoise: (Shape.* more blocks|.* is .64., not .1000)"):
             tasks.Denoiser(codec, path)
     path.write_bytes(head_with({}))
     np.testing.assert_array_equal(tasks.Denoiser(codec, path).clean(pixels, 20)[0].pixels, before)
@@ -224,7 +224,7 @@ def test_a_head_that_claims_more_than_it_has_takes_neither_time_nor_memory(tmp_p
 def test_a_head_of_broken_numbers_makes_no_black_picture(name: str, value: float, tmp_path: Path, codec: Codec) -> None:
     path = tmp_path / "broken.safetensors"
     path.write_bytes(head_with({}, **{name: np.full_like(load_file(tasks.head_path("denoise"))[name], value)}))
-    with pytest.raises(InputError, match=f"is no head to denoise: {name} holds numbers"):
+    with pytest.raises(InputError, match=f"is not a head to denoise: {name} holds numbers"):
         tasks.Denoiser(codec, path)
 
 
