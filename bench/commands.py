@@ -180,9 +180,11 @@ def readme(project: Path) -> None:
     from bench.effort import effort_table
     from bench.plot import frontier_plot, ladder_plot, rd_plot, speed_plot
     from bench.results import read
+    from bench.web import web_table
 
     folder = project / "bench" / "results"
     makers = {"table": table, "speed-table": speed_table, "effort-table": effort_table, "ladder-table": ladder_table}
+    makers["web-table"] = web_table
     mark = re.compile(
         r"(<!-- table: python -m bench (\S+) bench/results/(\S+) -->\n).*?(?=<!-- end of table -->)", flags=re.DOTALL
     )
@@ -253,6 +255,34 @@ def speed(codecs: str, sizes: str, threads: str, runs: int, device: str, out: Pa
     counts = sorted({cores if count == "all" else int(count) for count in threads.split(",")})
     names = list(NAMES) if codecs == "all" else codecs.split(",")
     run(names, sizes.split(","), counts, runs, _command(), _file(out, "speed"))
+
+
+@main.command()
+@click.argument("pictures", nargs=-1, type=RESULTS)
+@click.option("--sizes", default="768x512,1920x1080", show_default=True, help="WIDTHxHEIGHT, with commas.")
+@click.option("--runs", default=5, show_default=True, type=click.IntRange(1), help="Warm ones of each picture.")
+@OUT
+def web(pictures: tuple[Path, ...], sizes: str, runs: int, out: Path | None) -> None:
+    """Time of decoding in Chromium by web/dist, beside its own AVIF and WebP and the library.
+
+    Of PICTURES, files or folders, cut and reduced to each size; default is the demonstration photograph.
+    """
+    from bench.web import run
+
+    if not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}(,[1-9]\d{0,4}x[1-9]\d{0,4})*", sizes):
+        raise click.ClickException(f"sizes must be WIDTHxHEIGHT, with commas, got {sizes}")
+    wanted = [(int(width), int(height)) for width, height in (size.split("x") for size in sizes.split(","))]
+    run(list(pictures) or [DEMONSTRATION], wanted, runs, _command(), _file(out, "web"))
+
+
+@main.command()
+@click.argument("results", type=RESULTS)
+def web_table(results: Path) -> None:
+    """The Markdown table of RESULTS of web: milliseconds and megapixels per second."""
+    from bench import web
+    from bench.results import read
+
+    print(web.web_table(read(results)))
 
 
 @main.command(hidden=True)

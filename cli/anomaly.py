@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -11,10 +12,14 @@ from aecodec import InputError
 from aecodec.cli.files import check_target, image_file, is_stream, open_data, replace_file
 from aecodec.cli.folders import failure
 from aecodec.cli.options import MAX_PIXELS_OPTION, PLACE, RECURSIVE, THREADS, Range, reporting
-from aecodec.cli.reporter import Reporter, printable, reason
-from aecodec.cli.search import FILES, JSON, MODEL, Found
+from aecodec.cli.reporter import Reporter, counted, printable, reason
+from aecodec.cli.search import FILES, JSON, Found, looking
 from aecodec.cli.table import Table
 from aecodec.cli.urls import Place
+from aecodec.format.container import Y_STRIDE
+
+if TYPE_CHECKING:  # --help is quick without numpy
+    from aecodec.tasks import Study
 
 
 class Verdict(NamedTuple):
@@ -49,12 +54,7 @@ def anomaly() -> None:
     show_default=True,
     help="Share of good pictures that may be called anomalies.",
 )
-@RECURSIVE
-@MODEL
-@MAX_PIXELS_OPTION
-@THREADS
-@reporting
-@click.pass_obj
+@looking
 def fit(
     report: Reporter,
     /,
@@ -79,17 +79,27 @@ def fit(
     check_target(target, "AEM")
     found = Found.of(words, recursive=recursive)
     detector = AnomalyDetector(method, false_alarms=false_alarms, model=model, threads=threads, max_pixels=max_pixels)
-    studies = (study for _, study in found.look(report, detector.study))
+    names: list[str] = []
+    sizes: list[tuple[int, int]] = []  # in cells
+
+    def studies() -> Iterator[Study]:
+        for job, study in found.look(report, detector.study):
+            names.append(printable(str(job.source)))
+            height, width, _ = study.y.shape
+            sizes.append((width, height))
+            yield study
+
     try:
-        detector.learn(studies)
+        detector.learn(studies())
     except InputError:
         found.check()  # too few that can be read
         raise
     found.check()
     replace_file(target, detector.to_bytes())
+    _tell_mixture(report, sizes, [names[at] for at in detector.unlike_])
     line = (
-        f"{len(found.jobs)} good pictures; {100 * detector.false_alarm_rate_:.1f} % of such are called anomalies, "
-        f"by {detector.held_out_} held-out ones"
+        f"{counted(len(names), 'good picture')}; {100 * detector.false_alarm_rate_:.1f} % of such are called "
+        f"anomalies, by {detector.held_out_} that were held out"
     )
     report.result(target, ", ".join(filter(None, (line, found.skipped))))
 
@@ -154,10 +164,21 @@ def score(
     table.close(sorted([*rows, *(row for row in bad if row.source not in {one.source for one in rows})]))
     if not report.quiet:
         count = sum(row.state == "anomaly" for row in rows)
-        expected = f"{100 * detector.false_alarm_rate_:.1f} % of good ones are expected to be"
-        line = f"{count} of {len(rows)} pictures are anomalies; {expected}"
+        expected = f"{100 * detector.false_alarm_rate_:.1f} % of good ones are expected to be some"
+        line = f"anomalies: {count} of {counted(len(rows), 'picture')}; {expected}"
         click.echo(", ".join(filter(None, (line, found.skipped))), err=True)
     found.check()
+
+
+def _tell_mixture(report: Reporter, sizes: list[tuple[int, int]], unlike: list[str]) -> None:
+    """Notes of what makes a detector blind: good pictures at different scales, and of different kinds."""
+    least, most = min(sizes, key=max), max(sizes, key=max)
+    if max(most) >= 2 * max(least):
+        shown = " to ".join(f"{Y_STRIDE * width}x{Y_STRIDE * height}" for width, height in (least, most))
+        report.note(f"good pictures are of about {shown} pixels: what is learned should be of one scale")
+    if unlike:
+        more = f" (and {counted(len(unlike) - 1, 'more picture')})" if len(unlike) > 1 else ""
+        report.note(f"{unlike[0]}{more}: far off from the others, so less is found; is it one of the good ones?")
 
 
 def _heatmap_name(name: str) -> str:

@@ -18,7 +18,7 @@ from aecodec import InputError
 from aecodec.cli import processes
 from aecodec.cli.files import remove_leftovers
 from aecodec.cli.folders import Job, Outcome, Plan, current, failure, tell_skipped
-from aecodec.cli.reporter import Reporter, printable
+from aecodec.cli.reporter import Reporter, counted, printable
 from aecodec.cli.table import Table
 from aecodec.cli.urls import Place, place
 
@@ -65,7 +65,9 @@ def run(
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     count = len(found.jobs) + len(found.failed)
     if stop is not None:
-        raise _listing(Stopped(stop, f"stopped after {len(outcomes)} of {count} files"), _failures(failed, count))
+        raise _listing(
+            Stopped(stop, f"stopped after {len(outcomes)} of {counted(count, 'file')}"), _failures(failed, count)
+        )
     check_failures(failed, count)
 
 
@@ -78,7 +80,10 @@ def check_failures(failed: list[Outcome], count: int) -> None:
 
 def _failures(failed: list[Outcome], count: int) -> list[str]:
     return (
-        [f"{len(failed)} of {count} files failed", *(line for one in failed for line in one.error.split("\n"))]
+        [
+            f"{len(failed)} of {counted(count, 'file')} failed",
+            *(line for one in failed for line in one.error.split("\n")),
+        ]
         if failed
         else []
     )
@@ -224,5 +229,9 @@ def _tell_notes(teller: Reporter, outcomes: list[Outcome]) -> None:
             files.setdefault(one.notes.replace(f"{one.source}: ", ""), []).append(printable(one.source))
     for note, names in files.items():
         for name in names if teller.verbose else names[:1]:
-            more = "" if teller.verbose or len(names) == 1 else f" (and {len(names) - 1} more files; -v names them)"
+            more = (
+                ""
+                if teller.verbose or len(names) == 1
+                else f" (and {counted(len(names) - 1, 'more file')}; -v names them)"
+            )
             teller.note(f"{name}: {note}{more}")

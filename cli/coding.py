@@ -148,8 +148,7 @@ def encode(
     report.timing("load model")
     noise = ""
     if denoise is not None:
-        picture, sigma = denoise.clean(codec, picture, max_pixels)
-        noise = f", noise of {sigma:.1f} levels taken away" if sigma else ", no noise found"
+        picture, noise = denoise.clean(codec, picture, max_pixels)
         report.timing("denoise")
     with report.bar(shown=(effort or 0) > 3) as progress:
         data = codec.encode(picture, max_pixels=max_pixels, progress=progress, **options)
@@ -255,11 +254,11 @@ def decode(
         header = aecodec.read_header(data, max_pixels=max_pixels)
         codec = codec_for(header, weights, device, threads)
         report.timing("load model")
-        image, losses = tasks.decoded(codec, header, data, options, enhance, rescue=rescue)
+        image, losses, noise = tasks.decoded(codec, header, data, options, enhance, rescue=rescue)
         report.timing("decode")
     replace_file(target, image_file(image, form))
     report.timing("write")
-    report.result(target, f"{image.width}x{image.height} {image.mode}")
+    report.result(target, f"{image.width}x{image.height} {image.mode}{noise}")
     tasks.tell_losses(losses, header)
 
 

@@ -17,6 +17,8 @@ from aecodec.cli.reporter import printable
 from aecodec.cli.urls import Place, Url, place
 from aecodec.formats import plugin_hint
 
+_FOLDER = "folder (--recursive goes into it)"
+_SEVERAL = {_FOLDER: "folders (--recursive goes into them)", "no picture": "no pictures"}
 _APPLE_DOUBLE = "._"  # begins the name of what macOS leaves beside a file on other file systems
 Rename = Callable[[str], str]  # the name of a source to that of its target
 
@@ -119,7 +121,8 @@ def plan(places: Places, suffixes: set[str], rename: Rename | None, *, recursive
     """A job for each file that is named, and for those of the suffixes in folders.
 
     In the folder for targets, several folders keep their names, and one does not. A target's name tells of its source's
-    alone: it stays, whatever comes later. Where two are the same nevertheless, both fail.
+    alone: it stays, whatever comes later. Where two are the same nevertheless, both fail, as does what would replace
+    another source.
     """
     found = Plan([], [], defaultdict(list))
     for source in dict.fromkeys(places.sources):
@@ -136,7 +139,15 @@ def plan(places: Places, suffixes: set[str], rename: Rename | None, *, recursive
     counts = Counter(files.values())
     shared = [job for job, file in files.items() if file is not None and counts[file] > 1]
     found.jobs[:] = [job for job, file in files.items() if file is None or counts[file] == 1]
-    found.failed.extend(failure(job, printable(f"another would be written to {job.target} too")) for job in shared)
+    found.failed.extend(
+        failure(job, printable(f"{job.source}: another would be written to {job.target} too")) for job in shared
+    )
+    read = {_file(job.source, real): job for job in files} if rename else {}
+    lost = [job for job in found.jobs if read.get(files[job] or "", job) != job]
+    found.jobs[:] = [job for job in found.jobs if job not in set(lost)] if lost else found.jobs
+    found.failed.extend(
+        failure(job, printable(f"{job.source}: it would be written to {job.target}, a source")) for job in lost
+    )
     if not (found.jobs or found.failed):
         raise InputError(
             ", ".join(filter(None, [f"{places.sources[0]} contains no files to process", tell_skipped(found)]))
@@ -166,7 +177,7 @@ def _look_into(
         stem, dot, end = name.rpartition("/")[2].rpartition(".")  # a tenth of the time of pathlib, for 100,000 files
         suffix = f".{end.lower()}" if dot and stem and not name.rpartition("/")[2].startswith(_APPLE_DOUBLE) else ""
         if is_folder and not error:
-            found.skipped["folders (--recursive goes into them)"].append(str(folder / name))
+            found.skipped[_FOLDER].append(str(folder / name))
         elif error and (is_folder or suffix in suffixes):
             found.failed.append(failure(Job(folder / name), error))
         elif suffix in suffixes:
@@ -181,7 +192,7 @@ def _not_for(suffix: str, suffixes: set[str]) -> str:
         return "no .aec"
     if hint := plugin_hint(suffix):
         return f"{suffix} ({hint})"
-    return ".aec" if suffix == ".aec" else "no pictures"
+    return ".aec" if suffix == ".aec" else "no picture"
 
 
 def _entries(folder: Place, *, recursive: bool) -> Iterator[_Entry]:
@@ -221,4 +232,8 @@ def tell_skipped(found: Plan) -> str:
     """What was left out, in a line; empty where nothing was."""
     if not found.skipped:
         return ""
-    return "skipped: " + ", ".join(f"{len(names)} {what}" for what, names in sorted(found.skipped.items()))
+    parts = [
+        f"{len(names)} {_SEVERAL.get(why, why) if len(names) > 1 else why}"
+        for why, names in sorted(found.skipped.items())
+    ]
+    return f"skipped: {', '.join(parts)}"

@@ -23,6 +23,11 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def counted(count: int, noun: str) -> str:
+    """1 tile, 2 tiles."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def told(error: BaseException) -> str:
     """What an error says as one line, and as one more for each of its notes (add_note)."""
     return "\n".join(map(printable, [str(error), *getattr(error, "__notes__", ())]))

@@ -20,7 +20,7 @@ from aecodec.cli.batch import check_failures, files_bar
 from aecodec.cli.files import check_target, image_file, image_format, is_stream, open_data, replace_file
 from aecodec.cli.folders import Job, Outcome, Rename, failure, plan, read_sources, tell_skipped
 from aecodec.cli.options import MAX_PIXELS_OPTION, MODELS, PLACE, RECURSIVE, THREADS, Range, reporting
-from aecodec.cli.reporter import Reporter, printable, reason
+from aecodec.cli.reporter import Reporter, counted, printable, reason
 from aecodec.cli.urls import Place, Url, place
 from aecodec.formats import picture_suffixes
 
@@ -40,6 +40,13 @@ MODEL = click.option(
     help="Model of the embeddings; those of two models cannot be compared.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def looking(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of what learns something of pictures by a model, and its reporter."""
+    for option in (click.pass_obj, reporting, THREADS, MAX_PIXELS_OPTION, MODEL, RECURSIVE):
+        command = option(command)
+    return command
 
 
 class Found(NamedTuple):
@@ -83,12 +90,7 @@ class Found(NamedTuple):
 @FILES
 @click.option("--out", "target", required=True, type=PLACE, help="The index: .npz, .csv or .parquet (with pyarrow).")
 @click.option("--force", is_flag=True, help="Embed all files again, and replace any existing file.")
-@RECURSIVE
-@MODEL
-@MAX_PIXELS_OPTION
-@THREADS
-@reporting
-@click.pass_obj
+@looking
 def embed(
     report: Reporter,
     /,
@@ -127,7 +129,7 @@ def embed(
         if vectors:
             replace_file(target, embedder.index(vectors).to_bytes(form))
     if vectors:
-        line = f"{len(vectors)} pictures, {added} of them new or changed"
+        line = f"{counted(len(vectors), 'picture')}, {added} of them new or changed"
         report.result(target, ", ".join(filter(None, (line, found.skipped))))
     found.check()
 
@@ -171,12 +173,7 @@ def similar(index_file: Place, query: Place, count: int, as_json: bool, max_pixe
     help="Similarity from which pictures count as copies  [default: that of the model]",
 )
 @JSON
-@RECURSIVE
-@MODEL
-@MAX_PIXELS_OPTION
-@THREADS
-@reporting
-@click.pass_obj
+@looking
 def duplicates(
     report: Reporter,
     /,
@@ -236,12 +233,7 @@ def duplicates(
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed of tsne and umap."
 )
-@RECURSIVE
-@MODEL
-@MAX_PIXELS_OPTION
-@THREADS
-@reporting
-@click.pass_obj
+@looking
 def map_(
     report: Reporter,
     /,
@@ -282,10 +274,10 @@ def map_(
         title = ", ".join(Path(word).name or word for word in words)
         if html is not None:
             replace_file(html, map_page(points, places, title).encode())
-            report.result(html, f"{len(points)} pictures")
+            report.result(html, counted(len(points), "picture"))
         if png is not None:
             replace_file(png, image_file(draw_map(points, places), form))
-            report.result(png, f"{len(points)} pictures")
+            report.result(png, counted(len(points), "picture"))
     found.check()
 
 

@@ -26,7 +26,7 @@ from aecodec.cli.files import (
     replace_file,
 )
 from aecodec.cli.folders import Job, Outcome, current, failure
-from aecodec.cli.reporter import reason
+from aecodec.cli.reporter import counted, reason
 from aecodec.cli.urls import Place, Url
 from aecodec.format.container import (
     DEFAULT_QUALITY,
@@ -99,6 +99,14 @@ def look(task: Task, job: Job) -> Outcome:
         return Outcome(str(job.source), str(job.target), "planned", job.source.stat().st_size)
     except (CodecError, OSError) as error:
         return failure(job, reason(error))
+
+
+class Decoded(NamedTuple):
+    """What decoded gives."""
+
+    image: Image.Image
+    losses: Sequence[Loss] = ()
+    noise: str = ""  # what was done about it, as cleaned has it
 
 
 class Encoding(NamedTuple):
@@ -248,7 +256,7 @@ class Decoding(NamedTuple):
         with open_data(job.source) as data:
             header = aecodec.read_header(data, max_pixels=self.options["max_pixels"])
             codec = codec_for(header, self.weights, self.device, self.threads)
-            image, losses = decoded(codec, header, data, self.options, self.enhance, rescue=self.rescue)
+            image, losses, _ = decoded(codec, header, data, self.options, self.enhance, rescue=self.rescue)
             size = len(data)
         file = image_file(image, self.form)
         is_current = not self.force and target.exists() and target.read_bytes() == file
@@ -324,14 +332,15 @@ def decoded(
     enhance: Enhance | None = None,
     *,
     rescue: bool,
-) -> tuple[Image.Image, Sequence[Loss]]:
+) -> Decoded:
     """The picture of a file, or what is left of it and what is lost."""
     if enhance is not None:
         region, max_pixels = options["region"], options["max_pixels"]
-        return enhance.decode(codec, data, header=header, region=region, max_pixels=max_pixels), []
+        image, noise = enhance.decode(codec, data, header=header, region=region, max_pixels=max_pixels)
+        return Decoded(image, noise=noise)
     if rescue:
-        return codec.decode_partial(data, **options)
-    return codec.decode(data, region=options["region"], scale=options["scale"], header=header), []
+        return Decoded(*codec.decode_partial(data, **options))
+    return Decoded(codec.decode(data, region=options["region"], scale=options["scale"], header=header))
 
 
 def tell_losses(losses: Sequence[Loss], header: Header) -> None:
@@ -340,7 +349,9 @@ def tell_losses(losses: Sequence[Loss], header: Header) -> None:
         tiles = sum(loss.box is not None and not loss.in_part for loss in losses)
         count = len(header.tiles())
         in_part = ", one in part" if any(loss.in_part for loss in losses) else ""
-        damage = f"the file is damaged, {tiles} of {count} tiles {'is' if tiles == 1 else 'are'} lost{in_part}"
+        damage = (
+            f"the file is damaged, {tiles} of {counted(count, 'tile')} {'is' if tiles == 1 else 'are'} lost{in_part}"
+        )
         error = aecodec.FormatError(damage)
         for loss in losses:
             error.add_note(f"lost: {_place(loss)}{loss.reason}")
@@ -377,11 +388,11 @@ def verify_file(
     with open_data(source) as data:
         container = unpack(data, max_pixels=max_pixels)
         header, sections, tiles = container
-        yield "structure", f"{header.width}x{header.height} {header.mode}, {len(tiles)} tiles"
-        yield "checksums", f"header and {len(sections) + len(tiles)} sections"
+        yield "structure", f"{header.width}x{header.height} {header.mode}, {counted(len(tiles), 'tile')}"
+        yield "checksums", f"header and {counted(len(sections) + len(tiles), 'section')}"
         codec = codec_for(header, weights_file, device, threads)
         codec.check_weights(header)
-        yield "weights", f"{header.model_id:08x}"
+        yield "weights", "no weights" if header.model_id == NO_MODEL else f"{header.model_id:08x}"
         image, digest = codec.verify(container)
     yield "decode", f"{image.width}x{image.height} {image.mode}"
     yield "digest", "none in the file" if digest is None else f"{digest.hex()}, equal"

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
+@pytest.mark.slow
 def test_the_autoencoder_of_digits_pays_bits_for_less_error(tmp_path: Path) -> None:
     command = [sys.executable, "-P", EXAMPLES / "vae_digits.py", "--epochs", "12", "--out", tmp_path / "digits"]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -80,6 +80,8 @@ def test_verify_tells_each_check(tmp_path: Path) -> None:
     assert names == ["structure", "checksums", "weights", "decode", "digest", "PSNR"]
     with Image.open(DATA / "golden" / "digest.png") as decoded:
         assert f"digest    {make_digest(decoded).hex()}, equal" in result.output
+    assert "structure 150x130 RGB, 1 tile\n" in result.output
+    assert "weights   no weights\n" in run("verify", DATA / "golden" / "lossless.aec").output
     assert "digest    none in the file" in run("verify", DATA / "golden" / "alpha.aec", *TINY).output
     assert run("--quiet", "verify", DATA / "golden" / "digest.aec", *TINY).output == ""
 

@@ -23,6 +23,8 @@ export interface DecodeOptions extends HeaderOptions {
   region?: [number, number, number, number];
   /** Default 1. A pixel is the mean of 2x2, 4x4 or (nearly) 8x8. */
   scale?: 1 | 0.5 | 0.25 | 0.125;
+  /** 1..16, the most that decode parts of the picture at once; default: the cores, at most 4. The pixels do not depend on it. */
+  threads?: number;
 }
 
 export interface Pixels {

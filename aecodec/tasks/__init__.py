@@ -1,6 +1,6 @@
 """What .aec files are good for besides showing them: search, maps, defects, denoising, enlargement, sampling."""
 
-from aecodec.tasks.anomaly import ANOMALY_METHODS, AnomalyDetector, Finding
+from aecodec.tasks.anomaly import ANOMALY_METHODS, AnomalyDetector, Finding, Study
 from aecodec.tasks.embedding import Embedder, Seen, embed
 from aecodec.tasks.enhance import HIGHEST_SIGMA, Cleaned, Denoiser, Enlarger, head_path
 from aecodec.tasks.generation import Coded, Frame, interpolate, sample, sample_file, side_by_side, strip
@@ -23,6 +23,7 @@ __all__ = [
     "Enlarger",
     "Entry",
     "Finding",
+    "Study",
     "Frame",
     "Index",
     "Point",

@@ -35,6 +35,7 @@ _ROWS = 20_000  # cells that are learned from, at least where there are as many
 _ROUNDING = 1e-3  # of distances, which are 20 or so: equal pictures are equally normal
 _KEPT = 1 << 27  # values of y that are kept to be scored by what was learned from others, 256 MB
 _FOLDS = 5
+_UNLIKE = 2  # medians of what was held out: nothing of one kind is as far off
 _FEWEST = 2  # good pictures: one is scored by what the other teaches
 _SHRINKAGE = 1e-3  # of the correlations, towards none
 _CORE = 1000  # good cells that are kept as neighbors
@@ -46,12 +47,12 @@ Rows = NDArray[np.float32]
 class Gaussian:
     """Mean and covariance of rows [n, d]."""
 
-    center: Rows  # [d]
-    whitening: Rows  # [d, d]: makes all directions vary alike
+    center: NDArray[np.floating[Any]]  # [d]
+    whitening: NDArray[np.floating[Any]]  # [d, d]: makes all directions vary alike
 
     @classmethod
     def fit(cls, rows: NDArray[np.floating[Any]], shrinkage: float = _SHRINKAGE) -> Gaussian:
-        """Of [n, d]; shrinkage 0..1 is that of correlations."""
+        """Of [n, d], as exact as these are; shrinkage 0..1 is that of correlations."""
         center = rows.mean(0, dtype=np.float64)
         deviation = rows.std(0, dtype=np.float64)
         deviation += 1e-3 * np.sqrt(np.square(rows, dtype=np.float64).mean()) + 1e-12  # what never varies may a little
@@ -59,7 +60,8 @@ class Gaussian:
         correlation = (1 - shrinkage) * (scaled.T @ scaled) / len(scaled) + shrinkage * np.eye(len(center))
         variances, axes = np.linalg.eigh(correlation)
         whitening = axes / np.sqrt(np.maximum(variances, 1e-9)) / deviation[:, None]
-        return cls(center.astype(np.float32), whitening.astype(np.float32))
+        exact = np.result_type(rows.dtype, np.float32)
+        return cls(center.astype(exact), whitening.astype(exact))
 
     def whitened(self, rows: NDArray[np.floating[Any]]) -> Rows:
         """Rows [..., d] in units in which good ones vary by one in each direction."""
@@ -126,7 +128,8 @@ class AnomalyDetector:
     """Learns good pictures and finds what is not like them. The methods are those of scikit-learn's outlier detectors.
 
     A picture is a path, the bytes of a file of any format, a PIL image or an array. After fit, offset_ is the score
-    that good pictures fall below at a rate of false_alarm_rate_, as held_out_ of them told while they were not learned.
+    that good pictures fall below at a rate of false_alarm_rate_, as held_out_ of them told while they were not learned;
+    unlike_ are the places of those among them that are far off from the others: no good ones perhaps.
     """
 
     def __init__(
@@ -161,6 +164,7 @@ class AnomalyDetector:
         self._learned: Gaussian | Neighbors | None = None
         self.offset_ = self.false_alarm_rate_ = float("nan")
         self.held_out_ = 0
+        self.unlike_: list[int] = []
 
     def fit(self, pictures: Iterable[Source], y: object = None) -> AnomalyDetector:  # noqa: ARG002 - scikit-learn's
         """Learn good pictures, at least 2, and from as many of them as memory holds the threshold.
@@ -190,12 +194,13 @@ class AnomalyDetector:
         rows, kept = self._gather(studies)
         if len(rows) < _FEWEST:
             raise InputError(f"a detector needs at least {_FEWEST} good pictures, got {len(rows)}")
-        highest = []
+        highest = np.zeros(len(kept))
         for fold in range(min(_FOLDS, len(rows))):
             others = self._fitted([row for at, row in enumerate(rows) if at % _FOLDS != fold])
-            highest += [float(others.distance(y).max()) for y in kept[fold::_FOLDS]]
+            highest[fold::_FOLDS] = [others.distance(y).max() for y in kept[fold::_FOLDS]]
+        self.unlike_ = np.flatnonzero(highest > _UNLIKE * np.median(highest) + _ROUNDING).tolist()
         rank = max(1, int(self.false_alarms * (len(highest) + 1)))  # of exchangeable scores: a rate, not an estimate
-        self.offset_ = -sorted(highest, reverse=True)[rank - 1] - _ROUNDING
+        self.offset_ = -float(np.sort(highest)[-rank]) - _ROUNDING
         self.false_alarm_rate_ = rank / (len(highest) + 1)
         self.held_out_ = len(highest)
         self._learned = self._fitted(rows)
@@ -247,7 +252,7 @@ class AnomalyDetector:
         """
         try:
             arrays = load(data)
-            facts = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+            facts = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__") or {}
             if facts.get("format") != _FORMAT:
                 raise InputError(f"its format is {facts.get('format')!s:.40}, not {_FORMAT}")
             model_id, numbers = (
@@ -255,7 +260,7 @@ class AnomalyDetector:
                 [float(facts[name]) for name in ("offset", "false_alarm_rate")],
             )
             held_out = int(facts["held_out"])
-            if not np.all(np.isfinite(numbers)) or numbers[0] > 0 or not 0 < numbers[1] < 1 or held_out < 1:
+            if not np.all(np.isfinite(numbers)) or numbers[0] >= 0 or not 0 < numbers[1] < 1 or held_out < 1:
                 raise InputError(f"its threshold is {-numbers[0]:g} at a rate of {numbers[1]:g} of {held_out}")
         except (SafetensorError, KeyError, ValueError, RecursionError) as error:
             raise InputError(f"this file was not made by aecodec anomaly fit: {error}") from error
@@ -305,7 +310,10 @@ class AnomalyDetector:
 
     def _find(self, learned: Gaussian | Neighbors, source: Source) -> Finding:
         image = self.reader.read(source)
-        distances = np.concatenate([learned.distance(y) for y in self._strips(image)])
+        with np.errstate(over="ignore", invalid="ignore"):
+            distances = np.concatenate([learned.distance(y) for y in self._strips(image)])
+        if not np.all(np.isfinite(distances)):  # neither normal nor an anomaly
+            raise InputError("what was learned has numbers that are too large to score pictures by")
         return Finding(-float(distances.max()), distances, image)
 
     def _y(self, image: Image.Image) -> NDArray[np.float16]:

@@ -142,9 +142,25 @@ class Correction:
             found = metadata.get("format"), metadata.get("task")
             if found != (_FORMAT, task):
                 raise InputError(f"its format and task are {found[0]}, {found[1]}, not {_FORMAT}, {task}")
-            network = CorrectionNetwork(Shape(**json.loads(metadata["shape"])))
-            network.load_state_dict(tensors)
+            shape = Shape(**json.loads(metadata["shape"]))
+            if max(shape.depth, shape.coarse_depth) > len(tensors):
+                raise InputError(f"{shape} has more blocks than {len(tensors)} tensors")
+            with torch.device("meta"):  # a size that is only claimed takes no memory
+                network = CorrectionNetwork(shape)
+            _check_shapes(tensors, network.state_dict())
+            network.load_state_dict(tensors, assign=True)
+            broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+            if broken or not (tensors["spread"] > 0).all():
+                raise InputError(f"{', '.join(broken) or 'spread'} holds numbers that no head has")
             network.requires_grad_(requires_grad=False)
             return cls(int(metadata["model_id"], 16), task, network)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{path} is not a head to {task}: {error}") from error
+            raise InputError(f"{path} is not a head to {task}: {str(error).partition(chr(10))[0]}") from error
+
+
+def _check_shapes(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    """Raises InputError for tensors that are not those of a network."""
+    there, needed = ({name: list(one.shape) for name, one in some.items()} for some in (tensors, wanted))
+    for name in sorted(there.keys() | needed.keys()):
+        if there.get(name) != needed.get(name):
+            raise InputError(f"{name} is {there.get(name)}, not {needed.get(name)}")

@@ -41,18 +41,19 @@ struct Wasm {
   static Pair pair(const std::int16_t* x) { return wasm_v128_load32_splat(x); }
   static Sum dot(Sum sum, Weights w, Pair x) { return wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(w, x)); }
   static Sum scale(Sum a, Sum m, const Shift& s) {
-    const v128_t low = shifted(wasm_i64x2_extmul_low_i32x4(a, m), s);
-    const v128_t high = shifted(wasm_i64x2_extmul_high_i32x4(a, m), s);
-    return wasm_i32x4_shuffle(low, high, 0, 2, 4, 6);
+    const v128_t low = wasm_i64x2_add(wasm_i64x2_extmul_low_i32x4(a, m), s.half);
+    const v128_t high = wasm_i64x2_add(wasm_i64x2_extmul_high_i32x4(a, m), s.half);
+    if (s.fits)  // of 64 bits the upper half: few machines shift 64 bits with their sign
+      return wasm_i32x4_shr(wasm_i32x4_shuffle(low, high, 1, 3, 5, 7), static_cast<std::uint32_t>(s.count - 32));
+    return wasm_i32x4_shuffle(capped(low, s), capped(high, s), 0, 2, 4, 6);
   }
 
  private:
-  static v128_t shifted(v128_t product, const Shift& s) {
-    const v128_t y = wasm_i64x2_shr(wasm_i64x2_add(product, s.half), static_cast<std::uint32_t>(s.count));
-    if (s.fits) return y;
+  static v128_t capped(v128_t sum, const Shift& s) {
+    const v128_t y = wasm_i64x2_shr(sum, static_cast<std::uint32_t>(s.count));
     const v128_t low = wasm_i64x2_splat(INT32_MIN), high = wasm_i64x2_splat(INT32_MAX);
-    const v128_t capped = wasm_v128_bitselect(high, y, wasm_i64x2_gt(y, high));
-    return wasm_v128_bitselect(low, capped, wasm_i64x2_lt(capped, low));
+    const v128_t below = wasm_v128_bitselect(high, y, wasm_i64x2_gt(y, high));
+    return wasm_v128_bitselect(low, below, wasm_i64x2_lt(below, low));
   }
 };
 

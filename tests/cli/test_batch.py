@@ -69,7 +69,7 @@ def test_folder_is_encoded_with_a_report(tmp_path: Path, photos: Path) -> None:
     result = encode(photos, out, "--recursive", "--report", report, "-q", 80)
     assert result.exit_code == 0, result.output
     assert result.output.startswith("3 done: ")
-    assert result.output.endswith("\nskipped: 1 no pictures\n")
+    assert result.output.endswith("\nskipped: 1 no picture\n")
     assert files_below(out) == ["2026/may/b.webp.aec", "a.jpg.aec", "a.png.aec"]
     assert set(rows(report)) == {"a.png", "a.jpg", "b.webp"}
     row, pixels = rows(report)["a.png"], np.asarray(Image.open(photos / "a.png"))
@@ -204,14 +204,14 @@ def test_what_is_no_picture_is_counted_with_the_reason(tmp_path: Path, photos: P
     assert done.stdout.splitlines()[2:] == [
         "2 planned",
         "skipped: 1 .aec, 1 .hif (install pillow-heif), 1 .wmf (Windows is needed), "
-        "1 folders (--recursive goes into them), 5 no pictures",
+        "1 folder (--recursive goes into it), 5 no pictures",
     ]
 
 
 def test_folder_of_no_pictures_says_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "clip.mpg").touch()
     (tmp_path / "folder").mkdir()
-    told = "contains no files to process, skipped: 1 folders (--recursive goes into them), 1 no pictures\n"
+    told = "contains no files to process, skipped: 1 folder (--recursive goes into it), 1 no picture\n"
     assert encode(tmp_path, tmp_path).stderr == f"Error: {tmp_path} {told}"
 
 
@@ -314,7 +314,7 @@ def test_equal_notes_are_one_line_with_a_count(tmp_path: Path, photos: Path) -> 
 
 def test_what_is_left_out_is_named_with_v(tmp_path: Path, photos: Path) -> None:
     result = encode(photos, tmp_path / "out", "--dry-run", "-v")
-    for name, why in (("notes.txt", "no pictures"), ("2026", "folders (--recursive goes into them)")):
+    for name, why in (("notes.txt", "no picture"), ("2026", "folder (--recursive goes into it)")):
         assert f"skipped: {photos / name}: {why}\n" in result.stderr
     assert "notes.txt" not in encode(photos, tmp_path / "out", "--dry-run").output
 

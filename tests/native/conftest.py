@@ -9,6 +9,13 @@ import pytest
 from native.building import Driver, Result, build
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What has to build the library first is slow, as a whole."""
+    for item in items:
+        if {"driver", "installed"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Driver:
     """Runs tests/native/driver.cpp under sanitizers: driver(command, argument...) is what it says, a line each."""

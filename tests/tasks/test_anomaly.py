@@ -55,7 +55,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
         good(seed).save(folder / "good" / f"{seed}.{('png', 'aec')[seed % 2]}")
     result = run("fit", folder / "good", "--out", folder / "parts.aem", "--model", "s", "--threads", 1)
     assert result.exit_code == 0, result.output
-    assert "12 good pictures; 7.7 % of such are called anomalies, by 12 held-out ones" in result.output
+    assert "12 good pictures; 7.7 % of such are called anomalies, by 12 that were held out" in result.output
     return folder / "parts.aem"
 
 
@@ -150,7 +150,7 @@ def test_the_commands_find_the_scratch(learned: Path, tmp_path: Path) -> None:
     result = run("score", learned, new, "-r", "--heatmap", out, "--report", report)
     assert result.exit_code == 0, result.output
     assert [line.split()[0] for line in sorted(result.stdout.splitlines())] == ["anomaly", "normal"]
-    assert "1 of 2 pictures are anomalies; 7.7 % of good ones are expected to be" in result.stderr
+    assert "anomalies: 1 of 2 pictures; 7.7 % of good ones are expected to be some" in result.stderr
     rows = {Path(row["source"]).name: row for row in csv.DictReader(report.read_text().splitlines())}
     assert rows["broken.aec"]["state"] == "anomaly"
     assert float(rows["broken.aec"]["distance"]) > 1 > float(rows["sound.png"]["distance"])
@@ -160,6 +160,42 @@ def test_the_commands_find_the_scratch(learned: Path, tmp_path: Path) -> None:
     assert (out / "deep" / "broken.aec.png").exists()
     result = run("score", learned, new / "sound.png", "--json")
     assert json.loads(result.stdout)["state"] == "normal"
+
+
+def test_heatmaps_replace_no_picture_that_is_scored(learned: Path, tmp_path: Path) -> None:
+    """Not one that is called like a heatmap, and at the second run none of the first."""
+    for name in ("a.png", "a.png.png", "b.png"):
+        good(80).save(tmp_path / name)
+    before = (tmp_path / "a.png.png").read_bytes()
+    result = run("score", learned, tmp_path, "--heatmap", tmp_path)
+    assert (result.exit_code, "1 of 3 files failed" in result.stderr) == (1, True)
+    assert f"{tmp_path / 'a.png'}: it would be written to {tmp_path / 'a.png.png'}, a source" in result.stderr
+    assert (tmp_path / "a.png.png").read_bytes() == before
+    assert (tmp_path / "b.png.png").read_bytes() != before
+
+
+def test_good_pictures_of_several_kinds_or_sizes_are_told(tmp_path: Path) -> None:
+    folder, target = tmp_path / "good", tmp_path / "parts.aem"
+    folder.mkdir()
+    for seed in range(8):
+        good(seed).save(folder / f"{seed}.png")
+    fit = ("fit", folder, "--out", target, "--model", "s", "--threads", 1)
+    assert "Note" not in run(*fit).output
+    scratched(9).save(folder / "4.png")  # neither the first nor the last
+    assert f"Note: {folder / '4.png'}: far off from the others" in run(*fit).stderr
+    Image.new("RGB", (SIDE, SIDE), "red").save(folder / "0.png")
+    assert f"Note: {folder / '0.png'} (and 1 more picture): far off" in run(*fit).stderr
+    good(1).crop((0, 0, 40, 48)).save(folder / "0.png")
+    assert "Note: good pictures are of about 48x48 to 96x96 pixels" in run(*fit).stderr
+
+
+def test_numbers_that_overflow_make_no_picture_normal(learned: Path) -> None:
+    data = learned.read_bytes()
+    for name in ("center", "whitening", "core"):
+        huge = np.full_like(load(data)[name], 3e38)
+        (found,) = tasks.AnomalyDetector.from_bytes(changed(data, {}, **{name: huge})).look([good(1)])
+        assert isinstance(found, aecodec.InputError), name
+        assert "too large" in str(found)
 
 
 def test_a_damaged_picture_is_named_and_the_others_are_scored(learned: Path, tmp_path: Path) -> None:
@@ -214,6 +250,8 @@ def test_foreign_and_damaged_files_are_refused_in_a_line(learned: Path, tmp_path
         changed(data, {"method": "svm"}): "method must be",
         changed(data, {"offset": "nan"}): "its threshold is nan",
         changed(data, {"offset": "1"}): "its threshold is -1",
+        changed(data, {"offset": "-0"}): "its threshold is 0",
+        (23).to_bytes(8, "little") + b'{"__metadata__":null}  ': "its format is None",
         changed(data, {"held_out": "0"}): "its threshold is",
         changed(data, {}, center=np.full(M, np.nan, np.float32)): "center is float32",
         changed(data, {}, whitening=np.zeros((M, 1), np.float32)): "whitening is float32",
@@ -245,6 +283,8 @@ def test_the_estimator_of_vectors_is_one_of_scikit_learn() -> None:
     fitted = GaussianOutliers(false_alarms=0.1).fit(rows)
     assert (fitted.predict(rows) == -1).mean() == pytest.approx(0.1, abs=0.002)
     assert fitted.predict([[100, 0, 0]]) == -1
+    far = 2e9 + rows  # seconds since 1970, say
+    assert GaussianOutliers().fit(far).predict([far[0] + 1000, far.mean(0)]).tolist() == [-1, 1]
     for name, value in (("false_alarms", 0), ("shrinkage", 2)):
         with pytest.raises(aecodec.InputError, match=name):
             GaussianOutliers(**{name: value}).fit(rows)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from io import BytesIO
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import safe_open
+from safetensors.numpy import load_file, save
 from support import DATA, psnr
 
 import aecodec
@@ -56,6 +60,9 @@ def test_denoised_file_is_nearer_to_the_picture(
     for how in (sigma, "auto"):
         done = run("decode", "--denoise", how, file, tmp_path / "out.png")
         assert done.exit_code == 0, done.output
+        told = re.search(r"200x150 (RGB|L), noise of ([0-9.]+) levels taken away", done.output)
+        assert told is not None, done.output
+        assert float(told[2]) == pytest.approx(sigma, rel=0 if how == sigma else 0.4)
         with Image.open(tmp_path / "out.png") as image:
             assert (image.mode, image.size) == (mode, clean.size)
             assert psnr(image, clean) > psnr(codec.decode(file.read_bytes()), clean) + 3
@@ -190,6 +197,35 @@ def test_a_file_that_is_no_head_is_refused(tmp_path: Path, codec: Codec) -> None
     for path in (tmp_path / "none.safetensors", tasks.head_path("upscale"), tmp_path / "missing"):
         with pytest.raises(InputError, match="is not a head to denoise"):
             tasks.Denoiser(codec, path)
+
+
+def head_with(facts: dict[str, object], **tensors: NDArray[np.float16]) -> bytes:
+    """The shipped head with another shape or other tensors."""
+    path = tasks.head_path("denoise")
+    with safe_open(path, framework="numpy") as file:
+        before = file.metadata()
+    shape = json.loads(before["shape"]) | facts
+    return save(load_file(path) | tensors, before | {"shape": json.dumps(shape)})
+
+
+def test_a_head_that_claims_more_than_it_has_takes_neither_time_nor_memory(tmp_path: Path, codec: Codec) -> None:
+    path = tmp_path / "claims.safetensors"
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    before = tasks.Denoiser(codec).clean(pixels, 20)[0].pixels
+    for facts in ({"depth": 10**6}, {"coarse_depth": 10**6}, {"width": 10**8}):
+        path.write_bytes(head_with(facts))
+        with pytest.raises(InputError, match=r"is not a head to denoise: (Shape.* more blocks|.* is .64., not .1000)"):
+            tasks.Denoiser(codec, path)
+    path.write_bytes(head_with({}))
+    np.testing.assert_array_equal(tasks.Denoiser(codec, path).clean(pixels, 20)[0].pixels, before)
+
+
+@pytest.mark.parametrize(("name", "value"), [("noise", np.nan), ("leave.weight", np.inf), ("spread", 0)])
+def test_a_head_of_broken_numbers_makes_no_black_picture(name: str, value: float, tmp_path: Path, codec: Codec) -> None:
+    path = tmp_path / "broken.safetensors"
+    path.write_bytes(head_with({}, **{name: np.full_like(load_file(tasks.head_path("denoise"))[name], value)}))
+    with pytest.raises(InputError, match=f"is not a head to denoise: {name} holds numbers"):
+        tasks.Denoiser(codec, path)
 
 
 def test_folders_are_cleaned_and_say_what_no_file_tells(clean: Image.Image, tmp_path: Path, codec: Codec) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import SimpleQueue
 from typing import NamedTuple
 
 import pytest
@@ -55,18 +56,25 @@ def browser() -> Iterator[Browser]:
 
 
 class Site(NamedTuple):
-    """A folder of files on localhost, and what was asked for."""
+    """A folder of files on localhost, what was asked for, and what pages have told."""
 
     folder: Path
     url: str
     requests: list[str]
     server: ThreadingHTTPServer
+    told: SimpleQueue[bytes]
 
 
 class Handler(SimpleHTTPRequestHandler):
     """Files that may be kept for an hour, and read from anywhere."""
 
     requests: list[str]
+    told: SimpleQueue[bytes]
+
+    def do_POST(self) -> None:
+        self.told.put(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(204)
+        self.end_headers()
 
     def end_headers(self) -> None:
         self.send_header("Cache-Control", "max-age=3600")
@@ -87,10 +95,11 @@ def site(dist: Path, tmp_path: Path) -> Iterator[Site]:
     for file in dist.iterdir():
         (tmp_path / file.name).symlink_to(file)
     requests: list[str] = []
-    handler = type("SiteHandler", (Handler,), {"requests": requests})
+    told: SimpleQueue[bytes] = SimpleQueue()
+    handler = type("SiteHandler", (Handler,), {"requests": requests, "told": told})
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(tmp_path))) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
-        yield Site(tmp_path, f"http://localhost:{server.server_port}", requests, server)
+        yield Site(tmp_path, f"http://localhost:{server.server_port}", requests, server, told)
         server.shutdown()
         thread.join()

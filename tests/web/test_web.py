@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import re
 import shutil
 import struct
@@ -352,6 +353,125 @@ def test_what_cannot_be_encoded_gives_errors_by_name_in_node(node: str, dist: Pa
     assert "alpha is 254 at 0,0" in results[0][0]["message"]
 
 
+# -- Several threads -------------------------------------------------------------------------------------------------
+
+
+def changed(dist: Path, folder: Path, name: str, old: str, new: str) -> Path:
+    """The package with something else in one of its files."""
+    shutil.copytree(dist, folder, ignore=shutil.ignore_patterns(name, "*.gz"))
+    text = (dist / name).read_text()
+    assert old in text
+    (folder / name).write_text(text.replace(old, new))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def large(tiny: Codec) -> bytes:
+    """A file of which three threads decode parts."""
+    return tiny.encode(opened(DATA / "coffee.png").convert("RGB").resize((1601, 999)))
+
+
+@pytest.fixture
+def eager(dist: Path, tmp_path: Path) -> Path:
+    """The package that decodes small pictures as others: in parts of some rows or columns."""
+    return changed(dist, tmp_path / "dist", "parts.js", "LEAST = 500_000", "LEAST = 999")
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_golden_and_invalid_files_by_several_threads_in_node(node: str, eager: Path, threads: int) -> None:
+    files = [GOLDEN / f"{name}.aec" for name in NAMES] + [INVALID / f"{name}.aec" for name in CASES]
+    expected = [digest(opened(GOLDEN / f"{name}.png")) for name in NAMES]
+    results = run(node, eager, files, threads=threads, maxPixels=2**28)
+    assert results[: len(NAMES)] == expected
+    assert {name: result.get("error") for name, result in zip(CASES, results[len(NAMES) :], strict=True)} == {
+        name: case.error.__name__ for name, case in CASES.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"region": [37, 21, 150, 93]},
+        {"scale": 0.5},
+        {"region": [3, 5, 151, 99], "scale": 0.125},
+        {"region": [9] * 4},
+    ],
+)
+def test_parts_of_several_threads_are_those_of_one_in_node(
+    node: str, eager: Path, tiny: Codec, tmp_path: Path, options: Any
+) -> None:
+    """Whatever a file holds: networks, pixels drawn over theirs, or drawn ones alone."""
+    rng = np.random.default_rng(5)
+    photograph = opened(DATA / "coffee.png").convert("RGB").crop((90, 90, 290, 230))
+    data = tiny.encode(photograph, tile=1)
+    some = {i: random_part(rng, box, everything=False) for i, box in enumerate(shown_boxes(read_header(data))) if i % 3}
+    header = Header(200, 140, 0, 0, tile=1)
+    parts = [random_part(rng, box, everything=True) for box in shown_boxes(header)]
+    files = [tmp_path / name for name in ("a.aec", "b.aec", "c.aec")]
+    for file, content in zip(files, (data, drawn_over(data, some), lossless(header, parts)), strict=True):
+        file.write_bytes(content)
+    alone = run(node, eager, files, threads=1, **options)
+    assert not any("error" in result for result in alone)
+    assert run(node, eager, files, threads=4, **options) == alone
+
+
+def test_damage_in_one_part_gives_the_error_of_one_thread(node: str, eager: Path, tmp_path: Path) -> None:
+    file = tmp_path / "a.aec"
+    for place in (-9, -200):
+        data = bytearray(golden("tiles"))
+        data[place] ^= 1
+        file.write_bytes(data)
+        (expected,) = run(node, eager, [file], threads=1)
+        assert expected["codec"]
+        assert run(node, eager, [file], threads=3) == [expected]
+    (result,) = run(node, eager, [file], threads=0)
+    assert (result["error"], result["message"]) == ("InputError", "threads must be 1..16, got 0")
+
+
+def test_worker_that_dies_is_an_error(node: str, dist: Path, large: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.aec").write_bytes(large)
+    dying = changed(
+        dist, tmp_path / "dist", "worker.js", "    try {", "    if (name === 'decode') process.exit(3);\n    try {"
+    )
+    (result,) = run(node, dying, [tmp_path / "a.aec"], threads=2)
+    assert (result["error"], result["message"]) == ("CodecError", "the worker stopped: exit code 3")
+
+
+def test_one_thread_decodes_where_no_worker_starts(
+    node: str, dist: Path, tiny: Codec, large: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "a.aec").write_bytes(large)
+    broken = changed(
+        dist, tmp_path / "dist", "worker.js", "import * as core", "import * as no from './no.js';\nimport * as core"
+    )
+    assert run(node, broken, [tmp_path / "a.aec"], threads=3) == [digest(tiny.decode(large))]
+
+
+def test_workers_are_given_back_when_idle(node: str, dist: Path, large: bytes, tmp_path: Path) -> None:
+    """Node ends by itself while they wait, and they wait no longer than they are said to."""
+    (tmp_path / "a.aec").write_bytes(large)
+    folder = changed(dist, tmp_path / "dist", "parts.js", "IDLE = 5000", "IDLE = 1")
+    code = f"""
+      import {{ readFile }} from "node:fs/promises";
+      import {{ Thread }} from "{folder}/thread.js";
+      import {{ addWeights, decode }} from "{folder}/index.js";
+      const {{ end }} = Thread.prototype;
+      const ended = new Promise((resolve) => {{
+        Thread.prototype.end = function (...why) {{ resolve(why); end.apply(this, why); }};
+      }});
+      await addWeights(await readFile("{TINY}"));
+      await decode(await readFile("{tmp_path}/a.aec"), {{ threads: 2 }});
+      const waiting = setInterval(() => {{}}, 1000);
+      console.log(JSON.stringify(await ended));
+      clearInterval(waiting);
+    """
+    done = subprocess.run(
+        [node, "--input-type=module", "-e", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
 # -- In a browser ----------------------------------------------------------------------------------------------------
 
 IN_PAGE = """async ([simd, files]) => {
@@ -454,6 +574,22 @@ def test_golden_and_invalid_files_in_a_browser(page: Page, site: Site, simd: boo
         "huge-claim": "FormatError"
     }  # by its size alone
     assert page.evaluate(IN_PAGE, [simd, files]) == expected + [{"error": error} for error in errors.values()]
+
+
+def test_threads_in_a_browser(page: Page, site: Site, large: bytes, tiny: Codec) -> None:
+    (site.folder / "empty.html").write_text("<!doctype html><title>empty</title>")
+    (site.folder / "wide.aec").write_bytes(large)
+    page.goto(f"{site.url}/empty.html")
+    threaded = IN_PAGE.replace("api.decode(data)", "api.decode(data, { threads: 3 })")
+    assert page.evaluate(threaded, [True, ["/wide.aec"] * 2]) == [digest(tiny.decode(large))] * 2
+    assert site.requests.count("/aecodec-simd.wasm") == 1  # the others have it from the first
+    worker = site.folder / "worker.js"
+    dies = "if (values[1]?.threads === 1) return void setTimeout(() => { throw new Error('gone'); });\n    try {"
+    text = worker.read_text().replace("try {", dies)
+    worker.unlink()
+    worker.write_text(text)
+    page.goto(f"{site.url.replace('localhost', '127.0.0.1')}/empty.html")  # of which nothing is kept yet
+    assert page.evaluate(threaded, [True, ["/wide.aec"]]) == [{"error": "CodecError"}]
 
 
 PAGE = """<!doctype html><title>pictures</title>
@@ -588,6 +724,7 @@ def test_shipped_weights_are_fetched_once(page: Page, site: Site) -> None:
       const { width } = await decode(data);
       return width;
     }"""
+    page.route("**/*", lambda route: route.continue_())  # which turns off what browsers keep by themselves
     for _ in range(2):
         page.goto(f"{site.url}/empty.html")
         assert page.evaluate(code) == aecodec.read_header((SHIPPED_GOLDEN / "s.aec").read_bytes()).width
@@ -607,3 +744,35 @@ def test_weights_that_were_damaged_on_their_way_are_refused(page: Page, site: Si
       return decode(data).then(() => "", (error) => error.name);
     }"""
     assert page.evaluate(code) == "InputError"
+
+
+# -- In Firefox -------------------------------------------------------------------------------------------------------
+
+REPORT = """<!doctype html><script src="aecodec.js" data-weights="data/tiny.safetensors" data-sw="off"></script>
+<img src="data/golden/tiles.aec"><script>
+  const image = document.images[0];
+  const told = (body) => fetch("/told", { method: "POST", body });
+  image.onload = async () => {
+    const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight), context = canvas.getContext("2d");
+    context.drawImage(image, 0, 0);
+    await told(context.getImageData(0, 0, canvas.width, canvas.height).data);
+  };
+  addEventListener("unhandledrejection", ({ reason }) => told(String(reason)));
+</script>"""
+
+
+def test_script_tag_shows_a_picture_in_firefox(site: Site, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Another engine. The page tells which pixels its <img> has."""
+    firefox = shutil.which("firefox-esr") or shutil.which("firefox")
+    if firefox is None:
+        pytest.skip("needs Firefox (Debian: firefox-esr)")
+    (site.folder / "page.html").write_text(REPORT)
+    profile = tmp_path_factory.mktemp("firefox")
+    command = [firefox, "--headless", "--no-remote", "--profile", profile, f"{site.url}/page.html"]
+    environment = {**os.environ, "HOME": str(profile)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            told = site.told.get(timeout=120)
+        finally:
+            process.terminate()
+    assert told == opened(GOLDEN / "tiles.png").convert("RGBA").tobytes()

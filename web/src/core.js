@@ -3,6 +3,7 @@
 
 import { CodecError, InputError, UnsupportedError, errorOf } from "./errors.js";
 import models from "./models.js";
+import { inParts } from "./parts.js";
 
 // Positions in the structures of native/aecodec.h.
 const INFO_FIELDS = ["width", "height", "channels", "level", "modelId", "tile", "tileColumns", "tileRows"];
@@ -14,6 +15,7 @@ const NO_MODEL = 0; // model id of files that need no weights
 const NAMES = ["", "InputError", "FormatError", "TruncatedError", "UnsupportedError", "UnsupportedError", "FormatError",
   "InputError", "InputError", "CodecError", "CodecError", "CodecError"];
 export const MAX_PIXELS = 2 ** 26; // 256 MB of pixels
+const MAX_THREADS = 16;
 const MEMORY = 2 ** 31; // bytes, the most that web/build.sh lets it have
 const KEPT = 2 ** 28; // bytes of memory that an instance may hold while it waits
 const CACHE = "aecodec-1";
@@ -102,7 +104,8 @@ async function shipped(id, part) {
     const data = raw ?? (await read(url));
     try {
       const found = restored(await unpacked(data));
-      if (index(found).__metadata__?.sha256 !== model.sha256) // the decoder checks that it is its digest   throw new InputError(`${model.file} is not that of this version`);
+      // The decoder checks that it is the digest of what is there.
+      if (index(found).__metadata__?.sha256 !== model.sha256) throw new InputError(`${model.file} is not that of this version`);
       if (!raw) await cache?.put(key, new Response(data)).catch(() => undefined); // a quota
       return found;
     } catch (error) {
@@ -120,6 +123,15 @@ async function once(key, get) {
     pending.delete(key);
     throw error;
   }
+}
+
+/** What another thread has already: a module, or weights as the decoder reads them. */
+export function adopt(module, weights) {
+  if (module) {
+    compiled.set("aecodec", Promise.resolve(module));
+    instances.delete("aecodec");
+  }
+  if (weights) pending.set(modelId(weights), Promise.resolve(weights));
 }
 
 export const weightsOf = (id) => once(id, () => shipped(id, "receiver"));
@@ -261,13 +273,14 @@ function asBytes(data) {
 
 export function isCount(value, most = 2 ** 32 - 1) { return Number.isInteger(value) && value >= 0 && value <= most; }
 
-function settings({ region, scale = 1, maxPixels = MAX_PIXELS }) {
+function settings({ region, scale = 1, maxPixels = MAX_PIXELS, threads }) {
   const reduction = 1 / scale;
   if (![1, 2, 4, 8].includes(reduction)) throw new InputError(`scale must be 1, 1/2, 1/4 or 1/8, got ${scale}`);
   if (region !== undefined && !(Array.isArray(region) && region.length === 4 && region.every((value) => isCount(value)) && region[2] && region[3]))
     throw new InputError(`region must be [x, y, width, height] in whole pixels, got ${JSON.stringify(region)}`);
   if (!isCount(maxPixels, Number.MAX_SAFE_INTEGER) || !maxPixels) throw new InputError(`maxPixels must be a whole number above 0, got ${maxPixels}`);
-  return { region, reduction, maxPixels };
+  if (threads !== undefined && !(isCount(threads, MAX_THREADS) && threads)) throw new InputError(`threads must be 1..${MAX_THREADS}, got ${threads}`);
+  return { region, reduction, maxPixels, threads };
 }
 
 const described = ({ channels, level, ...rest }) =>
@@ -281,15 +294,15 @@ export async function readHeader(data, options = {}) {
 /** { width, height, data, header }, and icc and exif where there are any and they are asked for. */
 export async function decode(data, options = {}) {
   const bytes = asBytes(data), all = settings(options);
-  const { modelId: id } = await readHeader(bytes, options);
+  const header = await readHeader(bytes, options), { modelId: id } = header;
   const weights = id === NO_MODEL ? undefined : await weightsOf(id);
-  return using((library) => library.with(bytes, (pointer, size) => {
+  return inParts(bytes, header, all, await module(), weights, (region) => using((library) => library.with(bytes, (pointer, size) => {
     const info = library.info(pointer, size, all.maxPixels);
     if (weights) library.load(id, weights);
-    const picture = library.decode(pointer, size, info, all);
-    picture.header = described(info);
+    const picture = library.decode(pointer, size, info, { ...all, region });
+    picture.header = header;
     if (options.metadata)
       for (const [name, kind] of [["icc", ICC], ["exif", EXIF]]) picture[name] = library.section(pointer, size, kind);
     return picture;
-  }));
+  })));
 }

@@ -4,14 +4,19 @@ import * as core from "./core.js";
 import { encode } from "./encode.js";
 import { decodeToPng } from "./png.js";
 
-const functions = { ...core, decodeToPng, encode };
+const functions = { ...core, decodeToPng, encode, ready: () => {} };
 
-self.onmessage = async ({ data: { number, name, values } }) => {
-  try {
-    const value = await functions[name](...values);
-    const buffer = (value?.data ?? value)?.buffer;
-    self.postMessage({ number, value }, buffer ? [buffer] : []);
-  } catch (error) {
-    self.postMessage({ number, error: { name: error.name, message: error.message } });
-  }
-};
+function serve(port) {
+  port.onmessage = async ({ data: { number, name, values } }) => {
+    try {
+      const value = await functions[name](...values);
+      const buffer = (value?.data ?? value)?.buffer;
+      port.postMessage({ number, value }, buffer ? [buffer] : []);
+    } catch (error) {
+      port.postMessage({ number, error: { name: error.name, message: error.message } });
+    }
+  };
+}
+
+if (typeof self === "object") serve(self);
+else import("node:worker_threads").then(({ parentPort }) => serve(parentPort));
