@@ -352,7 +352,11 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], int, str]]:
         "empty image": (["encode", folder / "empty.png", out], 1, "not an image that Pillow can read"),
         "broken image": (["encode", folder / "broken.png", out], 1, "cannot be read"),
         "no such folder": (["encode", DATA / "coffee.png", folder / "a" / "b.aec"], 1, "no folder"),
-        "weights": (["encode", DATA / "coffee.png", out, "--weights", folder / "weights.safetensors"], 1, "no weights"),
+        "weights": (
+            ["encode", DATA / "coffee.png", out, "--weights", folder / "weights.safetensors"],
+            1,
+            "not a weights",
+        ),
         "empty file": (["decode", folder / "empty.aec", png, *tiny], 1, "header needs 21 bytes, got 0"),
         "truncated file": (["decode", folder / "cut.aec", png, *tiny], 1, "section 0x01 needs"),
         "trailing garbage": (["decode", folder / "tail.aec", png, *tiny], 1, "section header needs 9 bytes, got 7"),

@@ -237,14 +237,14 @@ def test_foreign_and_damaged_files_are_refused_in_a_line(learned: Path, tmp_path
     npz = BytesIO()
     np.savez(npz, center=np.zeros(3))
     files = {
-        b"": "is no file of",
-        b"no tensors": "is no file of",
-        npz.getvalue(): "is no file of",
-        data[:-1]: "is no file of",
+        b"": "was not made by",
+        b"no tensors": "was not made by",
+        npz.getvalue(): "was not made by",
+        data[:-1]: "was not made by",
         save({"center": np.zeros(3, np.float32)}): "its format is None",
         changed(data, {"format": "aecodec anomalies 2"}): "its format is aecodec anomalies 2",
         changed(data, {"model_id": "deadbeef"}): "needs weights deadbeef",
-        changed(data, {"model_id": "x"}): "is no file of",
+        changed(data, {"model_id": "x"}): "was not made by",
         changed(data, {"model_id": f"{aecodec.Codec.load('m').weights.model_id:08x}"}): "center is float32",
         changed(data, {"method": "gaussian"}): "it holds center, core, whitening, not",
         changed(data, {"method": "svm"}): "method must be",
