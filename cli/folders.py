@@ -160,7 +160,8 @@ def _file(target: Place, real: Callable[[str], str]) -> str:
     if isinstance(target, Url):
         return str(target)
     folder, name = os.path.split(target)
-    return os.path.realpath(target) if target.is_symlink() else f"{real(folder)}/{name}"
+    linked = os.path.islink(target)  # noqa: PTH114 -- Path raises where a folder may not be entered
+    return os.path.realpath(target) if linked else f"{real(folder)}/{name}"
 
 
 def _named(source: Place) -> Place:

@@ -505,7 +505,7 @@ def test_decoded_folder_replaces_no_picture_that_is_not_its_own(photos: Path) ->
         result = run("decode", photos, "-j", 1, *options, *TINY)
         assert f"1 {state}" in result.output, result.output
         assert (photos / "b.png").read_bytes() == original
-    assert "--force to replace it" in result.stderr
+    assert "use --force to replace it" in result.stderr
     os.utime(photos / "b.png", (3e9, 3e9))  # touched, which makes it no result
     assert "1 failed" in run("decode", photos, "-j", 1, *TINY).output
     assert run("decode", photos, "-j", 1, "--force", *TINY).output.startswith("1 done")
@@ -766,7 +766,7 @@ def test_other_region_of_the_same_size_is_not_up_to_date(tmp_path: Path, archive
     assert (again.exit_code, " up to date" in again.output) == (0, True)
     other = run("decode", archive, out, *options, "16,16,16,16")
     assert (other.exit_code, " up to date" in other.output) == (1, False)
-    assert "--force to replace it" in other.output
+    assert "use --force to replace it" in other.output
 
 
 def test_what_is_left_of_a_damaged_file_is_not_up_to_date(tmp_path: Path, photos: Path) -> None:
@@ -790,4 +790,4 @@ def test_dry_run_tells_what_would_not_be_replaced(photos: Path) -> None:
     for options in (["--dry-run"], []):
         result = run("decode", photos, "--scale", "1/2", "-j", 1, *TINY, *options)
         assert result.exit_code == 1, result.output
-        assert "--force to replace it" in result.output
+        assert "use --force to replace it" in result.output

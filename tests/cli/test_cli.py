@@ -355,7 +355,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], int, str]]:
         "weights": (
             ["encode", DATA / "coffee.png", out, "--weights", folder / "weights.safetensors"],
             1,
-            "is not a weights file",
+            "not a weights",
         ),
         "empty file": (["decode", folder / "empty.aec", png, *tiny], 1, "header needs 21 bytes, got 0"),
         "truncated file": (["decode", folder / "cut.aec", png, *tiny], 1, "section 0x01 needs"),

@@ -155,14 +155,14 @@ def test_weights_without_a_head_are_refused(options: tuple[str, str], clean: Ima
     (tmp_path / "s.aec").write_bytes(s.encode(clean))
     done = run("decode", *options, tmp_path / "s.aec", tmp_path / "out.png")
     assert done.exit_code == 1
-    assert "with weights" in done.output
-    assert f"not {s.weights.model_id:08x}" in done.output
+    assert "needs weights" in done.output
+    assert f"got {s.weights.model_id:08x}" in done.output
     assert done.output.count("\n") == 1
     assert not (tmp_path / "out.png").exists()
     if "--denoise" in options:
         clean.save(tmp_path / "clean.png")
         done = run("encode", *options, "--model", "s", tmp_path / "clean.png", tmp_path / "new.aec")
-        assert (done.exit_code, "with weights" in done.output) == (1, True)
+        assert (done.exit_code, "needs weights" in done.output) == (1, True)
 
 
 @pytest.mark.parametrize(
