@@ -164,7 +164,7 @@ def score(
     table.close(sorted([*rows, *(row for row in bad if row.source not in {one.source for one in rows})]))
     if not report.quiet:
         count = sum(row.state == "anomaly" for row in rows)
-        expected = f"{100 * detector.false_alarm_rate_:.1f} % of good ones are expected to be some"
+        expected = f"{100 * detector.false_alarm_rate_:.1f} % false alarms are expected on good pictures"
         line = f"anomalies: {count} of {counted(len(rows), 'picture')}; {expected}"
         click.echo(", ".join(filter(None, (line, found.skipped))), err=True)
     found.check()
@@ -175,10 +175,10 @@ def _tell_mixture(report: Reporter, sizes: list[tuple[int, int]], unlike: list[s
     least, most = min(sizes, key=max), max(sizes, key=max)
     if max(most) >= 2 * max(least):
         shown = " to ".join(f"{Y_STRIDE * width}x{Y_STRIDE * height}" for width, height in (least, most))
-        report.note(f"good pictures are of about {shown} pixels: what is learned should be of one scale")
+        report.note(f"good pictures range from about {shown} pixels: use pictures of one scale")
     if unlike:
         more = f" (and {counted(len(unlike) - 1, 'more picture')})" if len(unlike) > 1 else ""
-        report.note(f"{unlike[0]}{more}: far off from the others, so less is found; is it one of the good ones?")
+        report.note(f"{unlike[0]}{more}: very different from the other good pictures; remove it if it is not good")
 
 
 def _heatmap_name(name: str) -> str:

@@ -49,7 +49,7 @@ class Enhance(NamedTuple):
 
 
 def _told(sigma: float) -> str:
-    return f", noise of {sigma:.1f} levels taken away" if sigma else ", no noise found"
+    return f", noise of {sigma:.1f} levels removed" if sigma else ", no noise found"
 
 
 @cache

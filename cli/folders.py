@@ -146,7 +146,7 @@ def plan(places: Places, suffixes: set[str], rename: Rename | None, *, recursive
     lost = [job for job in found.jobs if read.get(files[job] or "", job) != job]
     found.jobs[:] = [job for job in found.jobs if job not in set(lost)] if lost else found.jobs
     found.failed.extend(
-        failure(job, printable(f"{job.source}: it would be written to {job.target}, a source")) for job in lost
+        failure(job, printable(f"{job.source}: its result would replace the source {job.target}")) for job in lost
     )
     if not (found.jobs or found.failed):
         raise InputError(

@@ -150,7 +150,7 @@ def test_the_commands_find_the_scratch(learned: Path, tmp_path: Path) -> None:
     result = run("score", learned, new, "-r", "--heatmap", out, "--report", report)
     assert result.exit_code == 0, result.output
     assert [line.split()[0] for line in sorted(result.stdout.splitlines())] == ["anomaly", "normal"]
-    assert "anomalies: 1 of 2 pictures; 7.7 % of good ones are expected to be some" in result.stderr
+    assert "anomalies: 1 of 2 pictures; 7.7 % false alarms are expected on good pictures" in result.stderr
     rows = {Path(row["source"]).name: row for row in csv.DictReader(report.read_text().splitlines())}
     assert rows["broken.aec"]["state"] == "anomaly"
     assert float(rows["broken.aec"]["distance"]) > 1 > float(rows["sound.png"]["distance"])
@@ -169,7 +169,7 @@ def test_heatmaps_replace_no_picture_that_is_scored(learned: Path, tmp_path: Pat
     before = (tmp_path / "a.png.png").read_bytes()
     result = run("score", learned, tmp_path, "--heatmap", tmp_path)
     assert (result.exit_code, "1 of 3 files failed" in result.stderr) == (1, True)
-    assert f"{tmp_path / 'a.png'}: it would be written to {tmp_path / 'a.png.png'}, a source" in result.stderr
+    assert f"{tmp_path / 'a.png'}: its result would replace the source {tmp_path / 'a.png.png'}" in result.stderr
     assert (tmp_path / "a.png.png").read_bytes() == before
     assert (tmp_path / "b.png.png").read_bytes() != before
 
@@ -182,11 +182,11 @@ def test_good_pictures_of_several_kinds_or_sizes_are_told(tmp_path: Path) -> Non
     fit = ("fit", folder, "--out", target, "--model", "s", "--threads", 1)
     assert "Note" not in run(*fit).output
     scratched(9).save(folder / "4.png")  # neither the first nor the last
-    assert f"Note: {folder / '4.png'}: far off from the others" in run(*fit).stderr
+    assert f"Note: {folder / '4.png'}: very different from the other good pictures" in run(*fit).stderr
     Image.new("RGB", (SIDE, SIDE), "red").save(folder / "0.png")
-    assert f"Note: {folder / '0.png'} (and 1 more picture): far off" in run(*fit).stderr
+    assert f"Note: {folder / '0.png'} (and 1 more picture): very different" in run(*fit).stderr
     good(1).crop((0, 0, 40, 48)).save(folder / "0.png")
-    assert "Note: good pictures are of about 48x48 to 96x96 pixels" in run(*fit).stderr
+    assert "Note: good pictures range from about 48x48 to 96x96 pixels" in run(*fit).stderr
 
 
 def test_numbers_that_overflow_make_no_picture_normal(learned: Path) -> None:

@@ -60,7 +60,7 @@ def test_denoised_file_is_nearer_to_the_picture(
     for how in (sigma, "auto"):
         done = run("decode", "--denoise", how, file, tmp_path / "out.png")
         assert done.exit_code == 0, done.output
-        told = re.search(r"200x150 (RGB|L), noise of ([0-9.]+) levels taken away", done.output)
+        told = re.search(r"200x150 (RGB|L), noise of ([0-9.]+) levels removed", done.output)
         assert told is not None, done.output
         assert float(told[2]) == pytest.approx(sigma, rel=0 if how == sigma else 0.4)
         with Image.open(tmp_path / "out.png") as image:
@@ -91,7 +91,7 @@ def test_cleaning_before_coding_makes_a_smaller_and_better_file(clean: Image.Ima
     for name, options in (("plain", ()), ("clean", ("--denoise", "auto")), ("known", ("--denoise", 25))):
         done = run("encode", "-q", 80, *options, tmp_path / "noisy.png", tmp_path / f"{name}.aec")
         assert done.exit_code == 0, done.output
-        assert ("taken away" in done.output) == bool(options)
+        assert ("levels removed" in done.output) == bool(options)
     plain, *others = ((tmp_path / f"{name}.aec").read_bytes() for name in ("plain", "clean", "known"))
     for data in others:
         assert len(data) < 0.7 * len(plain)
