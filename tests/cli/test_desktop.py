@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 from support import psnr
@@ -75,6 +76,19 @@ def test_thumbnailer_makes_an_upright_picture_of_the_size(
         assert (thumbnail.format, thumbnail.size, thumbnail.info) == ("PNG", made, {})
         expected = ImageOps.exif_transpose(image).resize(made)
         assert psnr(thumbnail, expected) > 22
+
+
+def test_imagemagick_reads_and_writes_the_format(tmp_path: Path, coffee: Image.Image) -> None:
+    photo, png, copy = tmp_path / "a photo.aec", tmp_path / "pixels.png", tmp_path / "a 'copy'.aec"
+    image = coffee.crop((0, 0, 200, 120))
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    photo.write_bytes(aecodec.encode(image))
+    pixels = aecodec.decode(photo.read_bytes())
+    run("convert-im6.q16", photo, png, MAGICK_CONFIGURE_PATH=FILES)
+    with Image.open(png) as read:
+        assert np.array_equal(np.asarray(read), np.asarray(pixels))
+    run("convert-im6.q16", png, copy, MAGICK_CONFIGURE_PATH=FILES)
+    assert copy.read_bytes() == aecodec.encode(pixels)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

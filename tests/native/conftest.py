@@ -44,7 +44,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The prefix under which the library is installed."""
     folder = tmp_path_factory.mktemp("library")
     prefix = folder / "prefix"
-    build(folder / "build", "all", f"-DCMAKE_INSTALL_PREFIX={prefix}")
+    found = (
+        shutil.which("pkg-config")
+        and not subprocess.run(["pkg-config", "--exists", "gdk-pixbuf-2.0"], check=False).returncode
+    )
+    loader = ["-DAECODEC_GDK_PIXBUF=ON", "-DCMAKE_C_FLAGS=-Werror"] if found else []
+    build(folder / "build", "all", f"-DCMAKE_INSTALL_PREFIX={prefix}", *loader)
     subprocess.run(["cmake", "--install", str(folder / "build")], check=True, capture_output=True)
     yield prefix
     shutil.rmtree(folder / "build")
