@@ -34,7 +34,7 @@ class Verdict(NamedTuple):
 
 @click.group()
 def anomaly() -> None:
-    """Learn good pictures, and find what is not like them."""
+    """Learn from good pictures, and find those that differ."""
 
 
 @anomaly.command()
@@ -67,7 +67,7 @@ def fit(
     max_pixels: int,
     threads: int | None,
 ) -> None:
-    """Learn good pictures: files, .aec and others, and those in folders. A picture that cannot be read stops it.
+    """Learn from good pictures. Nothing is written if one of them cannot be read.
 
     \b
     aecodec anomaly fit good/ --out parts.aem
@@ -98,8 +98,8 @@ def fit(
     replace_file(target, detector.to_bytes())
     _tell_mixture(report, sizes, [names[at] for at in detector.unlike_])
     line = (
-        f"{counted(len(names), 'good picture')}; {100 * detector.false_alarm_rate_:.1f} % of such are called "
-        f"anomalies, by {detector.held_out_} that were held out"
+        f"{counted(len(names), 'good picture')}; {100 * detector.false_alarm_rate_:.1f} % false alarms "
+        f"on {detector.held_out_} held out"
     )
     report.result(target, ", ".join(filter(None, (line, found.skipped))))
 
@@ -127,7 +127,7 @@ def score(
     max_pixels: int,
     threads: int | None,
 ) -> None:
-    """Tell which pictures are not like those that LEARNED, an .aem file, was made from.
+    """Find pictures that differ from good ones. LEARNED is the .aem file of anomaly fit.
 
     A line for each: normal or anomaly, how far off it is (1 is the threshold), and its name.
 

@@ -96,7 +96,7 @@ def encode(
     device: str,
     weights: Path | None,
 ) -> None:
-    """Encode the image SOURCE to the .aec file TARGET, or several images and folders; - is stdin or stdout.
+    """Encode images to .aec files. SOURCE may be an image, several images or folders; - is stdin or stdout.
 
     From folders, or several sources, photo.jpg becomes photo.jpg.aec in the folder TARGET, or next to its source. A
     file is skipped if it is newer than its source and has the requested quality, size or PSNR, model, tiles and digest;
@@ -210,7 +210,7 @@ def decode(
     device: str,
     weights: Path | None,
 ) -> None:
-    """Decode the .aec file SOURCE to the image TARGET, whose suffix names the format, or several files and folders.
+    """Decode .aec files to images. SOURCE may be a file, several or folders; the suffix of TARGET names the format.
 
     From folders, or several sources, photo.jpg.aec becomes photo.jpg.png and photo.aec photo.png, in the folder TARGET
     or next to its source: the suffix of --format replaces .aec. An existing picture is not replaced without --force: it
@@ -231,7 +231,7 @@ def decode(
     many.check(places)
     enhance = Enhance("upscale") if upscale else denoise
     if sum([denoise is not None, upscale is not None, scale != "1", rescue]) > 1 and enhance:
-        raise click.UsageError("give one of --denoise, --upscale, --scale and --partial")
+        raise click.UsageError("give only one of --denoise, --upscale, --scale and --partial")
     options: dict[str, Any] = {"region": region, "scale": SCALES[scale], "max_pixels": max_pixels}
     if places.many:
         suffix = f".{(named or 'png').removeprefix('.')}".lower()
@@ -269,7 +269,7 @@ def decode(
 @reporting
 @click.pass_obj
 def thumbnail(report: Reporter, /, source: Place, target: Path, size: int) -> None:
-    """Write a thumbnail of the .aec file SOURCE to the PNG file TARGET, with the EXIF orientation applied.
+    """Write a PNG thumbnail of an .aec file. The EXIF orientation is applied.
 
     \b
     aecodec thumbnail --size 256 photo.aec photo.png

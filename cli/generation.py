@@ -54,7 +54,7 @@ def sample(
     model: str,
     max_pixels: int,
 ) -> None:
-    """Draw a picture from the entropy model: TARGET gets textures and abstract colors, and no more than that.
+    """Generate a picture from the entropy model. TARGET gets textures and abstract colors, and no more than that.
 
     Symbols are drawn as often as the tables of a file say, so the picture is what a decoder makes of random bits; a
     TARGET named .aec gets the file itself.
@@ -100,7 +100,7 @@ def interpolate(
     model: str | None,
     max_pixels: int,
 ) -> None:
-    """Go from picture A to B through the codes between theirs, beside a cross-fade of pixels.
+    """Interpolate between the codes of two pictures. A cross-fade of their pixels is shown beside it.
 
     A and B are .aec files or any pictures, which are encoded first. The codes of a codec say what is where, not what it
     is, so their blend is nearly a cross-fade.

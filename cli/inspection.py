@@ -58,7 +58,7 @@ def verify(
     device: str,
     weights: Path | None,
 ) -> None:
-    """Check the .aec FILE: structure, checksums, weights, a full decode, and its digest if it has one.
+    """Check .aec files. Structure, checksums, weights, a full decode, and the digest if there is one.
 
     encode --verify adds digests. Verification ends at the first defect, with exit code 1. For several files and folders
     it counts the sound files and lists the others.
@@ -96,7 +96,7 @@ def verify(
 def info(
     words: tuple[str, ...], as_json: bool, recursive: bool, model: bool, max_pixels: int, weights: Path | None
 ) -> None:
-    """Describe the .aec FILE without decoding it; one line each for several files and folders.
+    """Describe .aec files without decoding them. Several files and folders get a line each.
 
     \b
     aecodec info photo.aec
@@ -220,7 +220,8 @@ def file_lines(facts: dict[str, Any]) -> dict[str, Any]:
         **{name.removesuffix("_bytes"): f"{facts[name]} bytes" for name in facts if name in SECTION_FACTS},
     }
     if "drawn_bytes" in facts:
-        lines["drawn"] = f"{100 * facts['drawn_share']:.4g} % of the pixels, {facts['drawn_bytes']} bytes"
+        name = "drawn" if facts["quality"] else "coded without networks"
+        lines[name] = f"{100 * facts['drawn_share']:.4g} % of the pixels, {facts['drawn_bytes']} bytes"
     if "dpi" in facts:
         lines["density"] = " x ".join(f"{value:g}" for value in facts["dpi"]) + " dots per inch"
     return lines
@@ -235,7 +236,7 @@ def file_lines(facts: dict[str, Any]) -> dict[str, Any]:
 @MODEL
 @reporting
 def compare(reference: Place, other: Place, as_json: bool, max_pixels: int, device: str, weights: Path | None) -> None:
-    """Compare OTHER with REFERENCE: PSNR and MS-SSIM over 8-bit channels, and the bits per pixel of OTHER.
+    """Compare two pictures: PSNR, MS-SSIM, bits per pixel. Over 8-bit channels; the bits are those of OTHER.
 
     Both may be images or .aec files. What a viewer sees is compared: turned as EXIF says, transparency on white.
 

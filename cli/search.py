@@ -102,7 +102,7 @@ def embed(
     max_pixels: int,
     threads: int | None,
 ) -> None:
-    """Write an index of pictures: .aec files, other images and folders.
+    """Write an index of pictures. FILE may be an .aec file, another image or a folder.
 
     An existing index is updated: only new and changed files are read, and files that are not named anymore are removed.
 
@@ -144,7 +144,7 @@ def embed(
 @MAX_PIXELS_OPTION
 @reporting
 def similar(index_file: Place, query: Place, count: int, as_json: bool, max_pixels: int) -> None:
-    """List the pictures of INDEX that are most similar to QUERY, a picture of any format.
+    """List the most similar pictures of an index. QUERY may have any format.
 
     \b
     aecodec similar index.npz query.jpg -k 10
@@ -185,7 +185,7 @@ def duplicates(
     max_pixels: int,
     threads: int | None,
 ) -> None:
-    """List near-duplicates: copies at another quality, size or format, and cropped ones. FILE may be one index.
+    """List near-duplicates. Copies at another quality, size or format, and cropped ones. FILE may be one index.
 
     Each group begins with its largest file; numbers are similarities to it.
 
@@ -205,7 +205,10 @@ def duplicates(
         index = embedder.index(
             {_entry(job.source, first): seen.vector for job, seen in found.look(report, embedder.look)}
         )
-    for group in index.duplicates(embedder.threshold if threshold is None else threshold):
+    groups = list(index.duplicates(embedder.threshold if threshold is None else threshold))
+    if not groups:
+        report.note(f"no duplicates among {counted(len(index.entries), 'picture')}")
+    for group in groups:
         group.sort(key=lambda at: -index.entries[at].size_bytes)
         alike = index.vectors[group] @ index.vectors[group[0]]
         rows = [
@@ -247,7 +250,7 @@ def map_(
     max_pixels: int,
     threads: int | None,
 ) -> None:
-    """Draw a map on which similar pictures are close: a page for browsers (up to 5,000 pictures), or an image.
+    """Draw a map on which similar pictures are close. A page for browsers (up to 5,000 pictures), or an image.
 
     \b
     aecodec map photos/ --html map.html

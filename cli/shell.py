@@ -21,7 +21,7 @@ _PLACES = {
 @click.option("--install", is_flag=True, help="Write it to the folder of your home where the shell looks for it.")
 @click.pass_context
 def completion(ctx: click.Context, shell: str | None, install: bool) -> None:
-    """Print the script that lets a SHELL complete commands; the default is your own shell.
+    """Print or install the script for shell completion. SHELL defaults to your own.
 
     \b
     aecodec completion --install
@@ -30,7 +30,7 @@ def completion(ctx: click.Context, shell: str | None, install: bool) -> None:
     name = shell or Path(os.environ.get("SHELL", "")).name
     kind = get_completion_class(name)
     if name not in _PLACES or kind is None:
-        raise click.UsageError(f"SHELL must be {', '.join(sorted(_PLACES))}, got {name or 'none'}")
+        raise click.UsageError(f"SHELL must be bash, fish or zsh, got {name or 'none'}: aecodec completion bash")
     source = kind(ctx.find_root().command, {}, "aecodec", "_AECODEC_COMPLETE").source()
     if not install:
         click.echo(source)

@@ -55,7 +55,7 @@ class Shown(NamedTuple):
 @click.option("--terminal", "where", flag_value="terminal", help="In the terminal.")
 @codec_options
 def show(words: tuple[str, ...], where: str | None, **options: Any) -> None:
-    """Show the .aec files and images FILE, or those of a folder; large ones are reduced.
+    """Show .aec files and images. FILE may also be a folder; large pictures are reduced.
 
     In the browser where there is one (a display, or BROWSER in the environment), else in the terminal: by graphics of
     kitty, iTerm2 or sixel where its name is known to have them, else two pixels for each character, in 24 bits of

@@ -99,7 +99,7 @@ def train(
 @reporting
 @click.pass_obj
 def export(report: Reporter, run: Path, target: Path | None, state: Path | None, data: tuple[Path, ...]) -> None:
-    """Export the latest decayed weights of RUN to TARGET; the default is weights.safetensors in RUN."""
+    """Export the weights of a training run. TARGET defaults to weights.safetensors in RUN."""
     with needing("torch", "train"):
         from aecodec.train import export_run
 

@@ -386,8 +386,9 @@ class Encoder::Search {
     if (static_cast<std::size_t>(padded.right) * static_cast<std::size_t>(padded.bottom) > kCached)
       return e_.encode(pixels_, header_, effort, threads_);
     const std::size_t M = e_.prior_.M(), row = cells(padded.right, kYStride) * M;
-    if (y_.empty() || level < level_ - 1000 || level > level_ + 700) {
-      level_ = std::min(level + 150, kMaxLevel);  // too fine costs less than too coarse
+    const bool lowest = level == kMinLevel;  // whose file decides whether there is one: it is made of its own y
+    if (y_.empty() || (lowest && level_ != level) || level < level_ - 1000 || level > level_ + 700) {
+      level_ = lowest ? level : std::min(level + 150, kMaxLevel);  // too fine costs less than too coarse
       y_.resize(cells(padded.bottom, kYStride) * row);
       for (const Box& strip : Coding::strips(padded))
         e_.networks_.analysis.analyze(pixels_, {header_.width, header_.height}, level_, strip, threads_,

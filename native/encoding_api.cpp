@@ -2,7 +2,9 @@
 // The C API of encoding, apart from api.cpp so that those who only decode need nothing of it.
 
 #include <cmath>
+#include <cstdint>
 #include <cstdlib>
+#include <new>
 
 #include "api.hpp"
 #include "encoding.hpp"
@@ -36,6 +38,7 @@ void load(const aecodec_weights* weights, aecodec::Bytes data, aecodec_encoder**
 // Pixels RGB without anything between rows
 std::vector<std::uint8_t> colors(const std::uint8_t* pixels, std::size_t width, std::size_t height, std::size_t channels,
                                  std::size_t stride) {
+  if (width > SIZE_MAX / 3 / height) throw std::bad_alloc();  // of 32 bits
   std::vector<std::uint8_t> rgb(width * height * 3);
   std::uint8_t* out = rgb.data();
   for (std::size_t i = 0; i < height; ++i) {

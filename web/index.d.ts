@@ -53,7 +53,8 @@ export interface EncodeOptions {
   maxPixels?: number;
 }
 
-/** The bytes of an .aec file of pixels RGBA, such as an ImageData: all by networks, as `aecodec encode` does photographs. Networks of
+/** The bytes of an .aec file of pixels RGBA, such as an ImageData: all by networks, as `aecodec encode` does photographs; gray where no
+ *  pixel has a color. Networks of
  *  the encoder are fetched on the first call. Throws InputError for a picture or an option that cannot be used and for bytes that no file of
  *  the picture has, UnsupportedError for alpha other than 255. */
 export function encode(image: Pixels, options?: EncodeOptions): Promise<Uint8Array>;

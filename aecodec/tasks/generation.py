@@ -192,7 +192,7 @@ def interpolate(
     end = _Code.of(codec, b, start.size if resize else None, quality, max_pixels)
     if start.size != end.size:
         shown = " and ".join(f"{width}x{height}" for width, height in (start.size, end.size))
-        raise InputError(f"pictures must be of one size or be resized, got {shown}")
+        raise InputError(f"pictures must have the same size, got {shown}: resize one of them (--resize)")
     return (_frame(codec, start, end, at / (frames - 1)) for at in range(frames))
 
 

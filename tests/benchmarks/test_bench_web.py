@@ -42,6 +42,23 @@ def test_web_measures_a_tiny_picture(dist: Path, tmp_path: Path) -> None:  # noq
     assert result.stdout.splitlines() == table
 
 
+def test_error_while_the_site_is_served_ends_the_program(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from bench_support import ROOT
+from bench import web
+web.DIST = Path(sys.argv[1])
+with web._site(Path(sys.argv[2])):
+    raise ValueError("a browser that died")
+"""
+    (tmp_path / "dist").mkdir()
+    command = [sys.executable, "-P", "-c", code, tmp_path / "dist", tmp_path]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stderr.splitlines()[-1] == "ValueError: a browser that died"
+
+
 def test_web_tells_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "sizes must be WIDTHxHEIGHT, with commas, got 3" in bench("web", "--sizes", "3").output
     monkeypatch.setattr(web, "DIST", tmp_path)

@@ -516,6 +516,16 @@ def test_bytes_are_met_and_never_exceeded(library: Library, encoders: dict[str, 
     assert caught.value.status == BAD_ARGUMENT
 
 
+def test_bytes_of_the_lowest_quality_are_enough(library: Library, encoders: dict[str, ctypes.c_void_p]) -> None:
+    """y of a neighboring quality would make a larger file of this one, and the search would find none."""
+    pixels = coffee(600, 1)
+    smallest = library.encode(encoders["tiny"], pixels, quality=1, effort=NO_EFFORT)
+    limit = len(smallest)
+    assert library.encode(encoders["tiny"], pixels, max_bytes=limit, effort=NO_EFFORT) == smallest
+    with pytest.raises(CError, match=f"no file of this picture has {limit - 1} bytes: quality 1 needs {limit}"):
+        library.encode(encoders["tiny"], pixels, max_bytes=limit - 1, effort=NO_EFFORT)
+
+
 @pytest.mark.parametrize(
     ("status", "options"),
     [

@@ -55,7 +55,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
         good(seed).save(folder / "good" / f"{seed}.{('png', 'aec')[seed % 2]}")
     result = run("fit", folder / "good", "--out", folder / "parts.aem", "--model", "s", "--threads", 1)
     assert result.exit_code == 0, result.output
-    assert "12 good pictures; 7.7 % of such are called anomalies, by 12 that were held out" in result.output
+    assert "12 good pictures; 7.7 % false alarms on 12 held out" in result.output
     return folder / "parts.aem"
 
 

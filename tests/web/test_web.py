@@ -353,6 +353,91 @@ def test_what_cannot_be_encoded_gives_errors_by_name_in_node(node: str, dist: Pa
     assert "alpha is 254 at 0,0" in results[0][0]["message"]
 
 
+def test_pixels_without_color_become_a_gray_file_in_node(node: str, dist: Path, tiny: Codec, tmp_path: Path) -> None:
+    gray = coffee(130, 70).convert("L")
+    nearly = np.asarray(gray.convert("RGB")).copy()
+    nearly[-1, -1, 2] ^= 1
+    (one, data), (_, colored) = encoded(node, dist, tmp_path, [(gray, {}), (Image.fromarray(nearly), {})])
+    check_encoded(tiny, gray, data, one, undrawn(tiny, np.asarray(gray), 55, 3))
+    assert (read_header(data).gray, read_header(colored).gray) == (True, False)
+
+
+def script(node: str, dist: Path, code: str, *arguments: Path | str, timeout: float = 60) -> Any:
+    """What a module returns that has the package as `api` and core.js as `core`, and arguments."""
+    front = f"""
+      import {{ readFile }} from "node:fs/promises";
+      import * as api from "{dist}/index.js";
+      import * as core from "{dist}/core.js";
+      const work = async (...arguments_) => {{ {code} }};
+      console.log(JSON.stringify(await work(...process.argv.slice(1))));
+    """
+    command = [node, "--input-type=module", "-e", front, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_sizes_beyond_32_bits_are_refused_by_the_encoder(node: str, dist: Path) -> None:
+    """Colors of 40000 x 40000 pixels have more bytes than a size counts there."""
+    code = """
+      const [weights] = arguments_, model = await api.addWeights(await readFile(weights));
+      await api.encode({ width: 1, height: 1, data: new Uint8Array([1, 2, 3, 255]) }, { model });
+      return core.using((library) => library.within([48, 8], (options, out) => {
+        new Uint8Array(library.view().buffer).fill(0, options, options + 48);
+        library.view().setUint32(options, 48, true);
+        library.view().setUint32(options + 40, 1, true);
+        library.view().setBigUint64(options + 24, 2n ** 40n, true);
+        try {
+          const encoder = library.encoders.get(model);
+          library.call("aecodec_encode", encoder, out, 40000, 40000, 1, 40000, options, out, out + 4);
+        } catch (error) {
+          return error.message;
+        }
+      }), "aecodec-encode");
+    """
+    assert script(node, dist, code, TINY) == "not enough memory"
+
+
+def test_calls_while_simd_is_switched_use_what_was_asked_for_last(node: str, dist: Path) -> None:
+    code = """
+      const [weights, file] = arguments_, data = await readFile(file), seen = [];
+      const { Instance } = WebAssembly, names = new Map(), { compile } = WebAssembly;
+      WebAssembly.compile = async (bytes) => {
+        const module = await compile(bytes);
+        names.set(module, WebAssembly.validate(bytes) && bytes.length);
+        return module;
+      };
+      WebAssembly.Instance = class extends Instance {
+        constructor(module, ...rest) { super(module, ...rest); seen.push(names.get(module)); }
+      };
+      await api.addWeights(await readFile(weights));
+      const before = api.decode(data);
+      await api.useSimd(false);
+      await before;
+      await api.decode(data);
+      return seen.at(-1);
+    """
+    assert script(node, dist, code, TINY, GOLDEN / "gray.aec") == (dist / "aecodec.wasm").stat().st_size
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"a": {"dtype": "I8", "data_offsets": [0, 1 << 53]}},
+        {"a": {"dtype": "I16", "data_offsets": [0, 3]}},
+        {"a": {"dtype": "I8", "data_offsets": [-5, 3]}},
+        {f"a{i}": {"dtype": "I8", "data_offsets": [0, 1 << 20]} for i in range(20_000)},  # an hour's work
+        {"a": {"dtype": 7}},
+        {"a": None},
+    ],
+)
+def test_hostile_places_of_weights_end_in_node(node: str, dist: Path, tmp_path: Path, arrays: Any) -> None:
+    index = json.dumps({"__metadata__": {"planes": "1", "sha256": "0" * 64}, **arrays}).encode()
+    (tmp_path / "weights").write_bytes(struct.pack("<Q", len(index)) + index + bytes(1 << 20))
+    code = "return api.addWeights(await readFile(arguments_[0])).then(() => '', (error) => error.name);"
+    assert script(node, dist, code, tmp_path / "weights") == "InputError"
+
+
 # -- Several threads -------------------------------------------------------------------------------------------------
 
 
@@ -536,9 +621,46 @@ def test_a_page_encodes_and_goes_on_meanwhile(page: Page, site: Site) -> None:
 
 def test_a_page_that_only_decodes_fetches_nothing_of_the_encoder(page: Page, site: Site) -> None:
     (site.folder / "empty.html").write_text("<!doctype html><title>empty</title>")
+    for file in (*site.folder.glob("*encode*"), *site.folder.glob("*networks*")):
+        file.unlink()  # as docs/tasks/web.md says that one may
     page.goto(f"{site.url}/empty.html")
-    page.evaluate(IN_PAGE, [True, ["/data/golden/gray.aec"]])
-    assert not [request for request in site.requests if "networks" in request or "aecodec-encode" in request]
+    assert page.evaluate(IN_PAGE, [True, ["/data/golden/gray.aec"]]) == [digest(opened(GOLDEN / "gray.png"))]
+    assert not [request for request in site.requests if "networks" in request or "encode" in request]
+
+
+def test_part_of_a_buffer_is_sent_without_the_rest(page: Page, site: Site) -> None:
+    (site.folder / "empty.html").write_text("<!doctype html><title>empty</title>")
+    page.goto(f"{site.url}/empty.html")
+    code = """async () => {
+      const api = await import("/index.js"), sent = [], { postMessage } = Worker.prototype;
+      Worker.prototype.postMessage = function (message, ...rest) {
+        for (const value of message.values) sent.push((value?.data ?? value)?.buffer?.byteLength);
+        return postMessage.call(this, message, ...rest);
+      };
+      const file = new Uint8Array(await (await fetch("/data/golden/gray.aec")).arrayBuffer());
+      const many = new Uint8Array(1e6);
+      many.set(file, 1000);
+      const { width } = await api.readHeader(many.subarray(1000, 1000 + file.length));
+      const data = new Uint8ClampedArray(1e6).subarray(0, 400);
+      await api.encode({ width: 10, height: 10, data }, { model: "x" }).catch(() => {});
+      return [width, sent.filter((size) => size !== undefined), file.length];
+    }"""
+    width, sent, length = page.evaluate(code)
+    assert (width, sent) == (read_header(golden("gray")).width, [length, 400])
+
+
+def test_a_sandboxed_frame_decodes(page: Page, site: Site) -> None:
+    """It has an origin of its own, so neither a cache nor workers of a server."""
+    (site.folder / "page.html").write_text('<!doctype html><iframe sandbox="allow-scripts" src="frame.html"></iframe>')
+    (site.folder / "frame.html").write_text("""<!doctype html><script type="module">
+      import { decode } from "./index.js";
+      const data = await (await fetch("data/golden_shipped/s.aec")).arrayBuffer();
+      const said = await decode(data).then(({ width }) => String(width), (error) => error.message);
+      await fetch("/told", { method: "POST", mode: "no-cors", body: said });
+    </script>""")
+    page.goto(f"{site.url}/page.html")
+    width = aecodec.read_header((SHIPPED_GOLDEN / "s.aec").read_bytes()).width
+    assert site.told.get(timeout=60) == str(width).encode()
 
 
 HOSTILE = """async () => {
@@ -705,6 +827,38 @@ def test_service_worker_decodes_on_the_second_load_without_a_network(page: Page,
     assert page.evaluate("fetch('data/golden/gray.aec').then((r) => r.arrayBuffer()).then((b) => b.byteLength)") == len(
         golden("gray")
     )
+
+
+def test_service_worker_shows_pictures_of_a_host_that_anybody_may_read(page: Page, site: Site) -> None:
+    """Access-Control-Allow-Origin: * allows no cookies; a background has no other way than the service worker."""
+    other = site.url.replace("localhost", "127.0.0.1")
+    (site.folder / "page.html").write_text(
+        '<!doctype html><script src="aecodec.js" data-weights="data/tiny.safetensors"></script>'
+        f'<div id="one" style="width: 200px; height: 130px; background: url({other}/data/golden/tiles.aec)"></div>'
+    )
+    page.goto(f"{site.url}/page.html")
+    page.wait_for_function("() => navigator.serviceWorker.controller")
+    page.goto(f"{site.url}/page.html")
+    assert shown(page, "#one", opened(GOLDEN / "tiles.png").convert("RGB"))
+    assert "blob:" not in page.evaluate("document.querySelector('#one').style.background")
+
+
+def test_what_fails_is_not_asked_for_with_each_frame(page: Page, site: Site) -> None:
+    (site.folder / "page.html").write_text(
+        '<!doctype html><script src="aecodec.js" data-sw="off"></script>'
+        '<div id="one" style="background: url(absent.aec)"></div>'
+    )
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))  # also of what the browser keeps
+    page.goto(f"{site.url}/page.html")
+    page.evaluate("""async () => {
+      for (let i = 0; i < 60; i++) {
+        document.querySelector("#one").style.left = `${i}px`;
+        await fetch("data/golden/1x1.aec", { cache: "no-store" });
+      }
+    }""")
+    count = asked.count(f"{site.url}/absent.aec")
+    assert 2 <= count <= 2 + page.evaluate("performance.now()") / 1000  # of the browser itself, and of the page
 
 
 def test_files_without_networks_fetch_no_weights(page: Page, site: Site) -> None:

@@ -10,8 +10,9 @@ let ready;
 
 async function shown(request) {
   try {
-    // What the page asked for without CORS could not be read.
-    const response = await fetch(request.url, { credentials: request.credentials, referrer: request.referrer });
+    // What the page asked for without CORS could not be read; with it, "*" of a server allows no cookies.
+    const credentials = request.mode === "no-cors" ? "same-origin" : request.credentials;
+    const response = await fetch(request.url, { credentials, referrer: request.referrer });
     if (!response.ok) return response;
     ready ??= Promise.all(urls.map((url) => addWeights(url)));
     await ready.catch(() => { ready = undefined; }); // the shipped ones may do

@@ -9,6 +9,7 @@
   const weightUrls = weights.split(/\s+/).filter(Boolean).map((url) => new URL(url, document.baseURI).href);
   const PROPERTIES = ["background-image", "border-image-source", "content", "list-style-image", "mask-image"];
 
+  const RETRY = 1000; // ms until what failed is asked for again, however often it is wanted: a style may move with each frame
   const shown = new Map(); // URL of an .aec file: promise of one of a PNG
   const made = new WeakSet(); // error events that are for the page
   let api;
@@ -32,7 +33,7 @@
       shown.set(url, decoded(url));
       shown.get(url).catch((error) => {
         console.error(`aecodec: ${url}: ${error.name}: ${error.message}`);
-        shown.delete(url);
+        setTimeout(() => shown.delete(url), RETRY);
       });
     }
     return shown.get(url);

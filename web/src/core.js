@@ -35,7 +35,6 @@ export function useSimd(wanted) {
   if (wanted === simd) return;
   simd = wanted;
   compiled.clear();
-  instances.clear();
 }
 
 async function read(url) {
@@ -58,7 +57,7 @@ async function unpacked(data) {
 function index(data) {
   try {
     const length = new DataView(data.buffer, data.byteOffset).getUint32(0, true);
-    return JSON.parse(new TextDecoder().decode(data.subarray(8, 8 + length)));
+    return { ...JSON.parse(new TextDecoder().decode(data.subarray(8, 8 + length))) };
   } catch {
     throw new InputError("not an aecodec weights file");
   }
@@ -69,8 +68,11 @@ function restored(data) {
   const { __metadata__: metadata, ...arrays } = index(data);
   if (!metadata?.planes) return data;
   const start = 8 + new DataView(data.buffer, data.byteOffset).getUint32(0, true), out = data.slice();
-  for (const { dtype, data_offsets: [from, to] } of Object.values(arrays)) {
-    const size = Number(dtype.slice(1)) / 8, count = (to - from) / size;
+  let end = 0; // of the array before: what overlaps could take any time
+  for (const array of Object.values(arrays)) {
+    const { 0: from, 1: to } = array?.data_offsets ?? {}, size = Number(String(array?.dtype).slice(1)) / 8, count = (to - from) / size;
+    if (from !== end || !isCount(count) || to > data.length - start) throw new InputError("not an aecodec weights file: its arrays do not fit");
+    end = to;
     for (let k = 0; k < size; k++)
       for (let i = 0; i < count; i++) out[start + from + i * size + k] = data[start + from + k * count + i];
   }
@@ -92,15 +94,24 @@ export async function addWeights(source) {
   return id;
 }
 
+// A cache, undefined where there is none, and where even asking throws: in a frame that is sandboxed.
+async function opened() {
+  try {
+    return await globalThis.caches?.open(CACHE);
+  } catch {
+    return undefined;
+  }
+}
+
 // Fetched once: the Cache API keeps what was whole. It exists on https and localhost alone.
 async function shipped(id, part) {
   const model = models[hex(id)]?.[part];
   if (!model) throw new UnsupportedError(`file needs weights ${hex(id)}, present: ${Object.keys(models).join(", ")}`);
   const url = new URL(model.file, import.meta.url);
-  const cache = inNode ? undefined : await globalThis.caches?.open(CACHE).catch(() => undefined);
   const key = `${url.href}?${model.sha256}`;
-  const kept = await cache?.match(key);
-  for (const raw of kept ? [new Uint8Array(await kept.arrayBuffer()), undefined] : [undefined]) {
+  const cache = inNode ? undefined : await opened();
+  const kept = await cache?.match(key).then((response) => response?.arrayBuffer()).catch(() => undefined);
+  for (const raw of kept ? [new Uint8Array(kept), undefined] : [undefined]) {
     const data = raw ?? (await read(url));
     try {
       const found = restored(await unpacked(data));
@@ -110,7 +121,7 @@ async function shipped(id, part) {
       return found;
     } catch (error) {
       if (!raw) throw error;
-      await cache.delete(key);
+      await cache.delete(key).catch(() => {});
     }
   }
 }
@@ -127,10 +138,7 @@ async function once(key, get) {
 
 /** What another thread has already: a module, or weights as the decoder reads them. */
 export function adopt(module, weights) {
-  if (module) {
-    compiled.set("aecodec", Promise.resolve(module));
-    instances.delete("aecodec");
-  }
+  if (module) compiled.set("aecodec", Promise.resolve(module));
   if (weights) pending.set(modelId(weights), Promise.resolve(weights));
 }
 
@@ -148,11 +156,12 @@ export function idOf(name) {
 
 async function module(name = "aecodec") {
   const url = new URL(`./${name}${simd ? "-simd" : ""}.wasm`, import.meta.url);
-  if (!compiled.has(name)) compiled.set(name, read(url).then((data) => WebAssembly.compile(data)));
+  const found = compiled.get(name) ?? read(url).then((data) => WebAssembly.compile(data));
+  compiled.set(name, found);
   try {
-    return await compiled.get(name);
+    return await found;
   } catch (error) {
-    compiled.delete(name);
+    if (compiled.get(name) === found) compiled.delete(name);
     throw error instanceof WebAssembly.CompileError ? new UnsupportedError(`this browser is too old: ${error.message}`) : error;
   }
 }
@@ -163,6 +172,7 @@ class Library {
   encoders = new Map(); // likewise
 
   constructor(module) {
+    this.module = module;
     const exit = () => { throw new WebAssembly.RuntimeError("exit"); };
     const nothing = () => 0;
     const imports = {};
@@ -251,9 +261,9 @@ class Library {
 /** work(library) of a module, whatever may become of it. */
 export async function using(work, name = "aecodec") {
   const compiledModule = await module(name);
-  if (!instances.has(name)) instances.set(name, new Library(compiledModule));
-  const library = instances.get(name);
+  let library = instances.get(name);
   try {
+    if (library?.module !== compiledModule) instances.set(name, library = new Library(compiledModule)); // with SIMD or without
     return work(library);
   } catch (error) {
     if (error instanceof CodecError) throw error;
@@ -261,7 +271,7 @@ export async function using(work, name = "aecodec") {
     throw error instanceof WebAssembly.RuntimeError || error instanceof RangeError
       ? new CodecError(`${name} stopped: ${error.message}`) : error;
   } finally {
-    if (library.c.memory.buffer.byteLength > KEPT && instances.get(name) === library) instances.delete(name); // memory never shrinks
+    if (library?.c.memory.buffer.byteLength > KEPT && instances.get(name) === library) instances.delete(name); // memory never shrinks
   }
 }
 

@@ -42,8 +42,18 @@ function load(library, id, weights, networks) {
   }));
 }
 
+// A picture without colors is coded as Python codes a gray one, so that it gets none.
+function channelsOf(data) {
+  for (let i = 0; i < data.length; i += RGBA)
+    if (data[i] !== data[i + 1] || data[i] !== data[i + 2] || data[i + 3] !== 255) return [data, RGBA];
+  const gray = new Uint8Array(data.length / RGBA);
+  for (let i = 0; i < gray.length; i++) gray[i] = data[RGBA * i];
+  return [gray, 1];
+}
+
 function run(library, { width, height, data }, { quality, bytes, effort, maxPixels, id }) {
-  return library.with(data, (pixels) => library.within([OPTIONS_SIZE, 8], (options, out) => {
+  const [source, channels] = channelsOf(data);
+  return library.with(source, (pixels) => library.within([OPTIONS_SIZE, 8], (options, out) => {
     const view = library.view();
     new Uint8Array(view.buffer).fill(0, options, options + OPTIONS_SIZE);
     view.setUint32(options, OPTIONS_SIZE, true);
@@ -52,7 +62,7 @@ function run(library, { width, height, data }, { quality, bytes, effort, maxPixe
     view.setBigUint64(options + 24, BigInt(maxPixels), true);
     view.setUint32(options + 32, effort || NO_EFFORT, true);
     view.setUint32(options + 40, 1, true); // thread
-    library.call("aecodec_encode", library.encoders.get(id), pixels, width, height, RGBA, RGBA * width, options, out, out + 4);
+    library.call("aecodec_encode", library.encoders.get(id), pixels, width, height, channels, channels * width, options, out, out + 4);
     const file = library.view().getUint32(out, true), size = library.view().getUint32(out + 4, true);
     const found = new Uint8Array(library.c.memory.buffer, file, size).slice();
     library.c.aecodec_file_free(file);

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // The API. On a page a worker does it, in Node and in workers this thread does.
 
-import { Thread } from "./thread.js";
+import { Thread, own } from "./thread.js";
 
 export { CodecError, FormatError, InputError, TruncatedError, UnsupportedError } from "./errors.js";
 
+const PARTS = { decodeToPng: "./png.js", encode: "./encode.js" }; // where what is not in core.js is
 const onPage = typeof document === "object" && typeof Worker === "function";
 let thread;
 
 async function call(name, ...values) {
   if (!onPage) {
-    const parts = ["./core.js", "./png.js", "./encode.js"].map((part) => import(part));
-    return Object.assign({}, ...(await Promise.all(parts)))[name](...values);
+    return (await import(PARTS[name] ?? "./core.js"))[name](...values);
   }
   if (!thread || thread.error) thread = new Thread();
-  return thread.call(name, ...values);
+  return thread.call(name, ...values.map(own));
 }
 
 export const readHeader = (data, options) => call("readHeader", data, options);
@@ -28,7 +28,7 @@ export async function decode(data, options) {
 
 /** The bytes of an .aec file of pixels RGBA. */
 export const encode = (image, options) =>
-  call("encode", { width: image?.width, height: image?.height, data: image?.data }, options);
+  call("encode", { width: image?.width, height: image?.height, data: own(image?.data) }, options);
 
 /** The bytes of a PNG file that shows the picture: turned as its EXIF block says, with its ICC profile. */
 export const decodeToPng = (data, options) => call("decodeToPng", data, options);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Parts of one picture on several cores: each worker has an instance of the decoder, and decodes a region. Memory is not shared.
 
-import { Thread, available, cores } from "./thread.js";
+import { Thread, available, cores, own } from "./thread.js";
 
 const CELL = 16; // pixels of a position of y: what networks decode is cut between those
 const LEAST = 500_000; // pixels of a part: fewer are decoded before a worker has started
@@ -80,7 +80,7 @@ export async function inParts(bytes, header, { region, reduction, threads, maxPi
     const found = await prepared(regions.length - 1, module, weights);
     regions = cut(region, header, found.length + 1);
     if (regions.length === 1) return here(region);
-    const file = bytes.length < bytes.buffer.byteLength ? bytes.slice() : bytes; // all of a buffer is sent
+    const file = own(bytes);
     const others = regions.slice(1).map((part, i) => found[i].call("decode", file, { region: part, scale: 1 / reduction, maxPixels, threads: 1 }));
     // Of several errors that of the first part, once nobody is at work.
     const results = await Promise.allSettled([here(regions[0]), ...others]);

@@ -5,6 +5,10 @@ import { errorOf } from "./errors.js";
 
 const inNode = typeof process === "object" && Boolean(process.versions?.node);
 
+/** Bytes as they can be sent: with a part of a buffer all of it would be. */
+export const own = (data) =>
+  ArrayBuffer.isView(data) && !(data instanceof DataView) && data.byteLength < data.buffer.byteLength ? data.slice() : data;
+
 /** Whether there can be any: not in service workers. */
 export const available = inNode || typeof Worker === "function";
 
@@ -15,9 +19,12 @@ export async function cores() {
 
 async function start(url) {
   if (inNode) return new (await import("node:worker_threads")).Worker(url, { execArgv: [] }); // node -e has what no worker takes
-  // Workers are of the page's own origin; modules may be of another.
-  const own = url.origin === location.origin ? url : URL.createObjectURL(new Blob([`import ${JSON.stringify(url.href)};`], { type: "text/javascript" }));
-  return new Worker(own, { type: "module" });
+  if (url.origin === self.origin) return new Worker(url, { type: "module" });
+  // Workers are of the page's own origin, which is none where it is sandboxed; modules may be of another. Messages may be first.
+  const code = `const early = [];
+    onmessage = (event) => early.push(event);
+    import(${JSON.stringify(url.href)}).then(() => early.forEach((event) => onmessage(event)), (error) => setTimeout(() => { throw error; }));`;
+  return new Worker(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
 }
 
 export class Thread {

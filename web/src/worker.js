@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import * as core from "./core.js";
-import { encode } from "./encode.js";
 import { decodeToPng } from "./png.js";
 
+// Pages that only decode need not have what encodes.
+const encode = async (...values) => (await import("./encode.js")).encode(...values);
 const functions = { ...core, decodeToPng, encode, ready: () => {} };
 
 function serve(port) {
