@@ -193,8 +193,11 @@ def test_range_wipes_between_two_pictures_that_can_be_zoomed_and_moved(
     height, width = (side // 4 * 4 for side in corner.shape[:2])
     assert np.array_equal(corner[:height:4, :width:4], original[: height // 4, : width // 4])
     laptop.locator("#view").focus()
+    laptop.locator("#view").evaluate(
+        "(view) => { window.ended = new Promise((done) => view.addEventListener('scrollend', done, { once: true })); }"
+    )
     laptop.keyboard.press("ArrowRight")
-    laptop.wait_for_function("() => document.querySelector('#view').scrollLeft > 0")
+    assert laptop.evaluate("() => window.ended.then(() => document.querySelector('#view').scrollLeft)") > 0
     laptop.locator("#view").evaluate("(view) => view.scrollTo(0, 0)")
     box = laptop.locator("#view").bounding_box()
     laptop.mouse.move(box["x"] + 150, box["y"] + 100)
