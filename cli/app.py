@@ -33,10 +33,11 @@ class Group(click.Group):
         except aecodec.UnsupportedError as error:
             hint = " (--weights names a file of others)" if "needs weights" in str(error) else ""
             raise click.ClickException(told(error) + hint) from error
-        except MisuseError as error:
-            raise click.UsageError(told(error)) from error
         except aecodec.CodecError as error:
-            raise click.ClickException(told(error)) from error
+            kind = click.UsageError if isinstance(error, MisuseError) else click.ClickException
+            raise kind(told(error)) from error
+        except BrokenPipeError:  # whoever read the output has enough; click ends without a word
+            raise
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(printable(f"{name}{error.strerror or error}")) from error

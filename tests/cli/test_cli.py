@@ -470,6 +470,19 @@ def test_pipes_and_urls_in_every_command(tmp_path: Path, photo: Path) -> None:
     assert aecodec.read_header(memory.cat("/b.aec")).width == 150
 
 
+@pytest.mark.parametrize("command", ["info", "show"])
+def test_a_reader_that_has_enough_is_no_error(command: str) -> None:
+    arguments = [sys.executable, "-m", "aecodec.cli", command, DATA / "golden" / "lossless.aec"]
+    if command == "show":
+        arguments.append("--terminal")
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=DATA) as program:
+        assert program.stdout is not None
+        assert program.stderr is not None
+        program.stdout.close()
+        assert program.stderr.read() == b""
+    assert program.returncode == 1
+
+
 def test_file_that_is_named_like_a_pipe(tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert run("encode", photo, "./-", *TINY).exit_code == 0
