@@ -99,7 +99,7 @@ class ModelConfig:
 CONFIGS = {
     "m": ModelConfig(lmbdas=(0.0003, 1.0)),
     "s": ModelConfig(
-        M=256, analysis_widths=(64, 192), context=80, body=112, body_hidden=192, render=32
+        M=256, analysis_widths=(64, 192), context=80, body=112, body_hidden=192, render=32, lmbdas=(0.0003, 1.0)
     ),  # half the arithmetic
     "tiny": ModelConfig(
         N=16, M=32, analysis_widths=(16, 32), analysis_depths=(1, 1), context=32, body=32, body_hidden=32, render=8
