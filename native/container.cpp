@@ -90,11 +90,11 @@ class Sections {
     front_ = file_.data + place_;
     const std::size_t left = file_.size - place_;
     if (left < kSectionSize)
-      fail(AECODEC_TRUNCATED, "section header needs " + std::to_string(kSectionSize) + " bytes, got " + std::to_string(left));
+      fail(AECODEC_TRUNCATED, "file is cut off: section header needs " + std::to_string(kSectionSize) + " bytes, got " + std::to_string(left));
     kind = front_[0];
     payload = {front_ + kSectionSize, read_u32(front_ + 1)};
     if (left - kSectionSize < payload.size)
-      fail(AECODEC_TRUNCATED, name() + " needs " + std::to_string(payload.size) + " bytes, got " +
+      fail(AECODEC_TRUNCATED, "file is cut off: " + name() + " needs " + std::to_string(payload.size) + " bytes, got " +
                                   std::to_string(left - kSectionSize));
     place_ += kSectionSize + payload.size;
     return true;
@@ -176,7 +176,7 @@ Header read_header(Bytes file, std::uint64_t max_pixels) {
     fail(AECODEC_UNSUPPORTED,
          "format version " + std::to_string(data[4]) + ", this aecodec reads version " + std::to_string(kFormatVersion));
   if (file.size < kHeaderSize || file.size < header_size(file))
-    fail(AECODEC_TRUNCATED, "header needs " + std::to_string(file.size < kHeaderSize ? kHeaderSize : kHeaderSize + 1) +
+    fail(AECODEC_TRUNCATED, "file is cut off: header needs " + std::to_string(file.size < kHeaderSize ? kHeaderSize : kHeaderSize + 1) +
                                 " bytes, got " + std::to_string(file.size));
   const std::size_t end = header_size(file) - kCrcSize;
   check_crc("header", crc32(data, end), data + end);

@@ -37,6 +37,14 @@ STRIDE = 64  # pixels per position of z; tiles are multiples of it
 Y_STRIDE = 16  # pixels per position of y
 MAX_TILE = 64  # side of a tile in STRIDE: what one tile can make a decoder allocate stays bounded
 
+_OTHERS: dict[str, bytes | tuple[bytes, ...]] = {  # what people pass by mistake, and how it starts
+    "PNG": b"\x89PNG",
+    "JPEG": b"\xff\xd8\xff",
+    "GIF": b"GIF8",
+    "WebP": b"RIFF",
+    "TIFF": (b"II*\0", b"MM\0*"),
+    "AVIF or HEIC": (b"\0\0\0\x18ftyp", b"\0\0\0\x1cftyp", b"\0\0\0\x20ftyp"),
+}
 _HEADER = struct.Struct("<4sBBHHHIB")  # magic, version, flags, level, width, height, model_id, tile
 _CRC = struct.Struct("<I")
 _DRAWN = struct.Struct("<BI")  # step of drawn pixels, length of their data; behind these the stream
@@ -249,15 +257,16 @@ def read_header(data: Buffer, *, max_pixels: int = MAX_PIXELS) -> Header:
     """
     data = as_data(data)
     if not MAGIC.startswith(data[: len(MAGIC)]):
-        raise FormatError(f"not an .aec file: starts with {data[: len(MAGIC)].hex(' ')}, not {MAGIC.hex(' ')}")
+        kind = next((f" but {kind}" for kind, start in _OTHERS.items() if data[:12].startswith(start)), "")
+        raise FormatError(f"not an .aec file{kind}: starts with {data[: len(MAGIC)].hex(' ')}, not {MAGIC.hex(' ')}")
     if len(data) > len(MAGIC) and data[len(MAGIC)] != FORMAT_VERSION:
         raise UnsupportedError(f"format version {data[len(MAGIC)]}, this aecodec reads version {FORMAT_VERSION}")
     if len(data) < HEADER_SIZE:
-        raise TruncatedError(f"header needs {HEADER_SIZE} bytes, got {len(data)}")
+        raise TruncatedError(f"file is cut off: header needs {HEADER_SIZE} bytes, got {len(data)}")
     _, _, flags, level, width, height, model_id, tile = _HEADER.unpack_from(data)
     end = header_size(data) - _CRC.size
     if len(data) < end + _CRC.size:
-        raise TruncatedError(f"header needs {end + _CRC.size} bytes, got {len(data)}")
+        raise TruncatedError(f"file is cut off: header needs {end + _CRC.size} bytes, got {len(data)}")
     _check_crc("header", zlib.crc32(data[:end]), data, end)
     if flags & ~_FLAGS:
         raise UnsupportedError(f"header flags {flags:#04x}, this aecodec knows {_FLAGS:#04x}")
@@ -400,14 +409,14 @@ def section_at(data: Data, place: int) -> tuple[int, int]:
     kind, length = section_front(data, place)
     there = len(data) - place - SECTION_OVERHEAD
     if there < length:
-        raise TruncatedError(f"section {kind:#04x} needs {length} bytes, got {there}")
+        raise TruncatedError(f"file is cut off: section {kind:#04x} needs {length} bytes, got {there}")
     return kind, length
 
 
 def section_front(data: Data, place: int) -> tuple[int, int]:
     """Kind and length of the payload of a section, which may end behind the data. Raises TruncatedError."""
     if len(data) - place < SECTION_OVERHEAD:
-        raise TruncatedError(f"section header needs {SECTION_OVERHEAD} bytes, got {len(data) - place}")
+        raise TruncatedError(f"file is cut off: section header needs {SECTION_OVERHEAD} bytes, got {len(data) - place}")
     kind, length = _SECTION.unpack_from(data, place)
     return kind, length
 
