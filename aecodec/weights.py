@@ -22,7 +22,7 @@ from aecodec.forked import computed_once
 from aecodec.format.container import NO_MODEL
 
 DEFAULT_MODEL = "m"
-SHIPPED = {"m": 0x0CDC263D, "s": 0xF970CD20}  # name: model_id; append-only from 1.0 on
+SHIPPED = {"m": 0x0CDC263D, "s": 0x623887D6}  # name: model_id; append-only from 1.0 on
 _NETWORK, _RECEIVER = "network.", "receiver."
 _FORMAT = "aecodec weights 2"
 

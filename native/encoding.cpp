@@ -20,7 +20,8 @@ namespace {
 
 constexpr int kReach = 64;             // symbols whose bits are told apart
 constexpr double kErrorWorth = 1.1;    // from one quality to the next, less error costs more bits than the loss says
-constexpr float kCurvature = 15;       // bits per squared quantization step
+constexpr double kCurvature = 15;      // bits per squared quantization step
+constexpr double kCurved = 0.6;        // share of the anchor axis from which on it is larger where a model says so
 constexpr std::int32_t kMeanHalo = 32;       // around an area of y that its means depend on
 constexpr std::int32_t kStrip = 512;         // height of what is worked on at once, in pixels
 constexpr std::int32_t kStripPixels = 1 << 22;  // at most, as far as strips may be as low
@@ -101,6 +102,17 @@ std::pair<double, double> lambdas(const std::string& config) {
   for (const double one : {low, high})
     if (!(one >= 1e-9 && one <= 1e3)) throw std::invalid_argument("lmbdas of the configuration are not 1e-9..1000");
   return {low, high};
+}
+
+// bits per squared quantization step at quality 100
+double top_curvature(const std::string& config) {
+  constexpr char kName[] = "\"top_curvature\": ";
+  const std::size_t found = config.find(kName);
+  if (found == std::string::npos) return kCurvature;
+  std::size_t place = found + sizeof kName - 1;
+  const double value = number(config, place);
+  if (!(value >= 1 && value <= 1e3)) throw std::invalid_argument("top_curvature of the configuration is not 1..1000");
+  return value;
 }
 
 // y [rows, columns, M] of a box of the picture
@@ -248,7 +260,7 @@ class Encoder::Coding {
       copy(moving, seen, window);
       e_.networks_.gradient.move(pixels_, {header_.width, header_.height}, header_.level,
                                  {window.y.data(), symbols.data(), step.data(), mean.data(), seen}, costs,
-                                 {static_cast<float>(rate), kCurvature}, part, threads_, refined.y.data());
+                                 {static_cast<float>(rate), e_.curvature(header_.level)}, part, threads_, refined.y.data());
       copy(refined, part, moving);
     }
     return refined;
@@ -426,11 +438,23 @@ Encoder::Encoder(const Weights& networks, const Prior& prior, const Receiver& re
   const auto found = lambdas(networks.config());
   lowest_lambda_ = found.first;
   highest_lambda_ = found.second;
+  top_curvature_ = top_curvature(networks.config());
+}
+
+// Place of a level on the anchor axis, 0..kAnchors - 1
+static double anchor_position(int level) {
+  return static_cast<double>(level - kMinLevel) * static_cast<double>(kAnchors - 1) / kSpread;
+}
+
+// What the gradient is divided by, in bits per squared quantization step
+float Encoder::curvature(int level) const {
+  const double beyond = std::max(0.0, anchor_position(level) / static_cast<double>(kAnchors - 1) - kCurved) / (1 - kCurved);
+  return static_cast<float>(kCurvature + (top_curvature_ - kCurvature) * beyond);
 }
 
 // Bits that a squared error of 1 in one value of a pixel is worth, on a scale from 0 to 1
 float Encoder::error_weight(int level) const {
-  const double place = static_cast<double>(level - kMinLevel) * static_cast<double>(kAnchors - 1) / kSpread;
+  const double place = anchor_position(level);
   const double lambda = lowest_lambda_ * std::pow(highest_lambda_ / lowest_lambda_, place / static_cast<double>(kAnchors - 1));
   return static_cast<float>(kErrorWorth * lambda * (255 * 255) / 3);
 }

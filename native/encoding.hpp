@@ -54,12 +54,13 @@ class Encoder {
   };
   static Networks load(const Weights& networks);
   float error_weight(int level) const;
+  float curvature(int level) const;
 
   const Prior& prior_;
   const Receiver& receiver_;
   Networks networks_;
   std::vector<float> bits_;             // of symbols -kReach..kReach, by table
-  double lowest_lambda_, highest_lambda_;
+  double lowest_lambda_, highest_lambda_, top_curvature_;
 };
 
 }  // namespace aecodec

@@ -12,12 +12,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from aecodec.arguments import as_integer
-from aecodec.coding.prior import anchor_position
+from aecodec.coding.prior import ANCHORS, anchor_position
 from aecodec.errors import InputError
 from aecodec.networks.config import ModelConfig
 
 DEFAULT_EFFORT = 3
-CURVATURE = 15.0  # bits per squared quantization step; at high rates that is 12 / ln 2
+_CURVATURE = 15.0  # bits per squared quantization step; at high rates that is 12 / ln 2
+_CURVED = 0.6  # share of the anchor axis from which on it is larger where a model's top_curvature is
 _ERROR_WORTH = 1.1  # from one quality to the next, less error costs more bits than the loss says: 1.05 to 1.25 times
 
 
@@ -58,3 +59,9 @@ def pick_effort(level: int) -> Effort:
 def error_weight(config: ModelConfig, level: int) -> float:
     """Bits that a squared error of 1 in one value of a pixel is worth, on a scale from 0 to 1."""
     return _ERROR_WORTH * config.lmbda(anchor_position(level)) * 255**2 / 3
+
+
+def curvature(config: ModelConfig, level: int) -> float:
+    """Bits per squared quantization step: what the gradient is divided by, so that a Newton step does not overshoot."""
+    beyond = max(0.0, anchor_position(level) / (ANCHORS - 1) - _CURVED) / (1 - _CURVED)
+    return _CURVATURE + (config.top_curvature - _CURVATURE) * beyond

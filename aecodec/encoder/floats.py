@@ -16,7 +16,7 @@ from aecodec.coding.symbols import REACH, Costs, Symbols
 from aecodec.coding.tables import TableSet
 from aecodec.decoder.exact import needed_around
 from aecodec.encoder.analysis import Progress, Strips, gather
-from aecodec.encoder.effort import CURVATURE, PLAIN, Effort, error_weight
+from aecodec.encoder.effort import PLAIN, Effort, curvature, error_weight
 from aecodec.format.container import STRIDE, Y_STRIDE, Box, Header
 from aecodec.image import Pixels, crop_padded
 from aecodec.networks.config import GRADIENT_HALO, HYPER_RECEPTIVE_FIELD, MEAN_HALO, SYNTHESIS_HALO
@@ -163,6 +163,7 @@ class FloatTransform:
         dead = self.runtime.on_device(torch.from_numpy(self.costs.dead_zone(effort.dead_zone)[index]))
         bits = torch.from_numpy(self.costs.bits).to(y)
         weight = error_weight(self.network.config, header.level)
+        curved = curvature(self.network.config, header.level)
         with self.runtime.plain(gradients=True), torch.no_grad():
             y, z_hat = y.clone(), z_hat.clone()  # gradients cannot go through what was made in inference mode
             gains = self.runtime.anchor_weights(header.level).expand(len(y), -1)
@@ -175,7 +176,7 @@ class FloatTransform:
                     (gradient,) = torch.autograd.grad(x_hat, y_hat, error)
                 value = y / prediction.step - prediction.mean
                 slope = _bits(bits, table, value + 0.5) - _bits(bits, table, value - 0.5)
-                newton = (weight * prediction.step * gradient + slope) / CURVATURE
+                newton = (weight * prediction.step * gradient + slope) / curved
                 y = y + rate * (prediction.symbols - newton - value) * prediction.step
                 stepped()
         return y

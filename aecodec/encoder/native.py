@@ -15,7 +15,7 @@ from aecodec.coding.prior import ANCHORS, anchor_position
 from aecodec.coding.symbols import Costs, Symbols
 from aecodec.decoder.exact import ExactReceiver, needed_around
 from aecodec.encoder.analysis import Progress, Strips, gather
-from aecodec.encoder.effort import CURVATURE, Effort, error_weight
+from aecodec.encoder.effort import Effort, curvature, error_weight
 from aecodec.errors import InputError
 from aecodec.forked import computed_once
 from aecodec.format.container import STRIDE, Y_STRIDE, Box, Header
@@ -126,7 +126,7 @@ class NativeTransform:
                 bits=self.costs.bits,
                 error=error_weight(self.config, header.level),
                 rate=rate,
-                curvature=CURVATURE,
+                curvature=curvature(self.config, header.level),
                 level=header.level,
                 area=part,
                 threads=self.workers.count,

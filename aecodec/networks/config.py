@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Position = TypeVar("Position", float, Tensor)
 
 # Smallest and largest numbers of a configuration, where they are not widths:
-_LIMITS: dict[str, tuple[float, float]] = {"analysis_depths": (0, 64), "lmbdas": (1e-9, 1e3)}
+_LIMITS: dict[str, tuple[float, float]] = {"analysis_depths": (0, 64), "lmbdas": (1e-9, 1e3), "top_curvature": (1, 1e3)}
 GROUPS = 4  # of the layers of the receiver that mix some channels alone
 _GROUPED = ("N", "context")  # widths that they divide
 # How far one output can see, in pixels (docs/architecture.md derives them); that of y is ModelConfig.receptive_field.
@@ -57,6 +57,7 @@ class ModelConfig:
     body_hidden: int = 272
     render: int = 48  # width of g_s at 1/4
     lmbdas: tuple[float, float] = (0.00015, 0.2)  # lambda of the first and the last anchor
+    top_curvature: float = 15.0  # at quality 100, more where y holds too little for lambda (encoder/effort.py)
 
     @property
     def receptive_field(self) -> int:
@@ -99,7 +100,14 @@ class ModelConfig:
 CONFIGS = {
     "m": ModelConfig(lmbdas=(0.0003, 1.0)),
     "s": ModelConfig(
-        M=256, analysis_widths=(64, 192), context=80, body=112, body_hidden=192, render=32, lmbdas=(0.0003, 1.0)
+        M=256,
+        analysis_widths=(64, 192),
+        context=80,
+        body=112,
+        body_hidden=192,
+        render=32,
+        lmbdas=(0.0003, 1.0),
+        top_curvature=43.0,
     ),  # half the arithmetic
     "tiny": ModelConfig(
         N=16, M=32, analysis_widths=(16, 32), analysis_depths=(1, 1), context=32, body=32, body_hidden=32, render=8
