@@ -444,7 +444,9 @@ def test_the_example_is_built_with_pkg_config_and_decodes(
 
 # -- Encoding ----------------------------------------------------------------------------------------------------------
 
-MODELS = {name: DATA / f"{name}.safetensors" for name in ("tiny", "tiny_context")} | {"m": shipped_path("m")}
+MODELS = {name: DATA / f"{name}.safetensors" for name in ("tiny", "tiny_context")} | {
+    name: shipped_path(name) for name in ("m", "s")
+}
 
 
 @pytest.fixture(scope="module")
@@ -472,6 +474,7 @@ def coffee(width: int, height: int, mode: str = "RGB") -> NDArray[np.uint8]:
         ("tiny", 130, 70, "RGB", 40, 6, 16),
         ("tiny_context", 200, 130, "RGB", 80, 3, 2),
         ("m", 130, 100, "RGB", 55, 3, 16),
+        ("s", 130, 100, "RGB", 85, 3, 16),  # of a curvature of its own
     ],
 )
 def test_files_are_those_of_python_without_drawn_pixels(
