@@ -173,6 +173,8 @@ def compare_curves(measured: dict[str, Curve], published: dict[str, Curve], anch
             spans[metric] = span
     columns = [(metric, name) for metric in spans for name in bases]
     columns = [column for column in columns if column[0] != "butteraugli" or column == columns[-1]]
+    if columns and columns[-1][0] == "butteraugli" and np.isnan(bases[columns[-1][1]].butteraugli).all():
+        del columns[-1]  # nobody has published it
     rows = []
     for source, of_source in (("measured", measured), ("published", published)):
         for name, curve in of_source.items():
